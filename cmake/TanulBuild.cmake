@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# How everything is compiled: the standard, the warnings, the sanitizers, where outputs go.
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+find_program(TANUL_CCACHE ccache)
+if(TANUL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TANUL_CCACHE})
+endif()
+
+add_library(tanul_build INTERFACE)
+target_compile_features(tanul_build INTERFACE cxx_std_20)
+# -ffp-contract=off: a result must not depend on which multiplications the compiler chose to fuse;
+# kernels that want fused multiply-add say so through Highway.
+target_compile_options(tanul_build INTERFACE -Wall -Wextra -Wshadow -Wconversion
+  -Wno-sign-conversion -Wnon-virtual-dtor -ffp-contract=off)
+if(TANUL_WERROR)
+  target_compile_options(tanul_build INTERFACE -Werror)
+endif()
+if(TANUL_SANITIZE)
+  target_compile_options(tanul_build INTERFACE -fsanitize=${TANUL_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(tanul_build INTERFACE -fsanitize=${TANUL_SANITIZE})
+endif()

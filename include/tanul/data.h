@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Data sets in memory, their parts, and the reader for IDX files (MNIST, Fashion-MNIST, …).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tanul/export.h"
+#include "tanul/tensor.h"
+
+namespace tanul {
+
+// Some samples of a data set with their targets: a list of indices into shared tensors. Copies are
+// cheap.
+class TANUL_API DataView {
+ public:
+  DataView() = default;
+  // samples: u8 or f32, [N, ...]; u8 is read as value/255.
+  // targets: i32 [N] class indices, or f32 [N, ...] for regression; empty when there are none.
+  // Throws Error{invalid_argument} where counts or types differ.
+  explicit DataView(Tensor samples, Tensor targets = {});
+
+  int64_t size() const { return static_cast<int64_t>(indices_.size()); }
+  bool empty() const { return indices_.empty(); }
+  Shape sample_shape() const;  // without N
+  DType sample_dtype() const { return samples_.dtype(); }
+  bool has_targets() const { return !targets_.empty(); }
+  bool has_labels() const { return has_targets() && targets_.dtype() == DType::i32; }
+  Shape target_shape() const;  // without N; {} for labels
+  DType target_dtype() const { return targets_.dtype(); }
+
+  // Elements of one sample and of one target, in bytes.
+  int64_t sample_bytes() const;
+  int64_t target_bytes() const;
+
+  const void* sample(int64_t i) const;
+  const void* target(int64_t i) const;
+  int32_t label(int64_t i) const;  // throws Error{invalid_argument} without labels
+
+  // Copies `count` samples (and targets, where `targets` is not null) given by their positions in
+  // this view into two dense buffers.
+  void gather(const int64_t* positions, int64_t count, void* samples, void* targets) const;
+
+  // The samples at these positions of this view.
+  DataView subset(const std::vector<int64_t>& positions) const;
+  // The first `count` samples (all, where there are fewer).
+  DataView first(int64_t count) const;
+  // {rest, part}: `part` gets round(fraction * size()) samples drawn without replacement. Stratified
+  // keeps the share of each class as near as whole samples allow (labels only). Order within both
+  // parts is kept. The draw depends on `seed` alone. fraction in [0, 1].
+  std::pair<DataView, DataView> split(double fraction, uint64_t seed, bool stratified = true) const;
+
+  // Samples of each class 0 … classes-1.
+  std::vector<int64_t> class_counts(int64_t classes) const;
+
+  // Mean and standard deviation per channel (the first extent of the sample shape; one channel
+  // where the rank is 1), in units of the network's input: u8 counts as value/255.
+  struct Moments {
+    std::vector<float> mean;
+    std::vector<float> deviation;
+  };
+  Moments channel_moments() const;
+
+ private:
+  Tensor samples_;
+  Tensor targets_;
+  std::vector<int64_t> indices_;
+};
+
+// A data set with its usual parts. Empty parts are allowed.
+struct TANUL_API Dataset {
+  std::string name;                      // "Fashion-MNIST"
+  std::vector<std::string> class_names;  // one per class
+  DataView train_part;
+  DataView validation_part;
+  DataView test_part;
+
+  const DataView& train() const { return train_part; }
+  const DataView& validation() const { return validation_part; }
+  const DataView& test() const { return test_part; }
+  int64_t classes() const { return static_cast<int64_t>(class_names.size()); }
+
+  // Moves `fraction` of the training part into the validation part; see DataView::split.
+  void split_validation(double fraction, uint64_t seed, bool stratified = true);
+};
+
+// Reads one IDX file, plain or gzipped, of any rank and element type (u8, i8, i16, i32, f32, f64;
+// big-endian in the file, host order in the tensor). Format: Y. LeCun, "The MNIST database".
+// Throws Error{not_found, format, io} naming file, offset and reason.
+TANUL_API Tensor read_idx(const std::string& path);
+
+// Writes a tensor as IDX (gzipped where the name ends in .gz), through a temporary file and an
+// atomic rename.
+TANUL_API void write_idx(const std::string& path, const Tensor& tensor);
+
+struct IdxOptions {
+  int64_t classes = 0;  // 0: the highest label + 1; otherwise labels must be below it
+};
+
+// Reads the folder of an IDX data set: train-images / train-labels / t10k-images / t10k-labels
+// under their usual names (with - or . before idx3-ubyte, .gz or not). Images [N, H, W] become
+// samples [N, 1, H, W]. The test pair may be missing; the training pair may not.
+// Throws Error{not_found, format, io, invalid_argument}.
+TANUL_API Dataset load_idx(const std::string& folder, const IdxOptions& options = {});
+
+// Reads a data set folder of any kind that tanul knows, recognised by its content.
+TANUL_API Dataset load_dataset(const std::string& folder);
+
+}  // namespace tanul
