@@ -15,10 +15,11 @@ endif()
 
 add_library(tanul_build INTERFACE)
 target_compile_features(tanul_build INTERFACE cxx_std_20)
+# -Wno-restrict: false alarms of GCC 12 on string concatenation.
 # -ffp-contract=off: a result must not depend on which multiplications the compiler chose to fuse;
 # kernels that want fused multiply-add say so through Highway.
 target_compile_options(tanul_build INTERFACE -Wall -Wextra -Wshadow -Wconversion
-  -Wno-sign-conversion -Wnon-virtual-dtor -ffp-contract=off)
+  -Wno-sign-conversion -Wnon-virtual-dtor -Wno-restrict -ffp-contract=off)
 if(TANUL_WERROR)
   target_compile_options(tanul_build INTERFACE -Werror)
 endif()
