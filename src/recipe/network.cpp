@@ -19,9 +19,9 @@ namespace tanul::recipe {
 namespace {
 
 constexpr int64_t kMostLayers = 10'000;
-constexpr int64_t kMostEntries = 100'000;  // with those of blocks that turn out empty
-constexpr int64_t kMostCopiedNodes = 1'000'000;
-constexpr size_t kMostNesting = 32;
+constexpr int64_t kMostEntries = 20'000;  // with those of blocks that turn out empty
+constexpr int64_t kMostCopiedNodes = 100'000;
+constexpr size_t kMostNesting = 16;
 constexpr size_t kMostNameBytes = 128;
 
 bool is_name(const std::string& text) {

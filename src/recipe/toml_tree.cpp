@@ -169,7 +169,7 @@ std::string TomlNode::description() const {
 
 std::string Source::place(const Where& where) const {
   if (where.override_index >= 0) {
-    return "--set " + overrides[static_cast<size_t>(where.override_index)];
+    return "--set " + one_line(overrides[static_cast<size_t>(where.override_index)]);
   }
   return fmt::format("{}:{}:{}", file, where.line, where.column);
 }
