@@ -356,7 +356,8 @@ void MaxPoolRow(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax) 
 }
 
 template <class DT>
-HWY_INLINE int64_t sum_pool_vectors(DT d, const PoolRow& row, int64_t q, float scale, float* y) {
+HWY_INLINE int64_t average_pool_vectors(DT d, const PoolRow& row, int64_t q, float divisor,
+                                        float* y) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (; q + lanes <= safe_windows(row); q += lanes) {
     const float* x = row.x + q * row.stride_w;
@@ -366,15 +367,15 @@ HWY_INLINE int64_t sum_pool_vectors(DT d, const PoolRow& row, int64_t q, float s
         total = hn::Add(total, load_strided(d, x + r * row.ldx + s, row.stride_w));
       }
     }
-    hn::StoreU(hn::Mul(total, hn::Set(d, scale)), d, y + q);
+    hn::StoreU(hn::Div(total, hn::Set(d, divisor)), d, y + q);
   }
   return q;
 }
 
-void SumPoolRow(const PoolRow& row, float scale, float* y) {
-  int64_t q = sum_pool_vectors(D(), row, 0, scale, y);
+void AveragePoolRow(const PoolRow& row, float divisor, float* y) {
+  int64_t q = average_pool_vectors(D(), row, 0, divisor, y);
 #if HWY_TARGET != HWY_SCALAR
-  q = sum_pool_vectors(hn::CappedTag<float, 4>(), row, q, scale, y);
+  q = average_pool_vectors(hn::CappedTag<float, 4>(), row, q, divisor, y);
 #endif
   for (; q < row.count; ++q) {
     const float* x = row.x + q * row.stride_w;
@@ -382,7 +383,7 @@ void SumPoolRow(const PoolRow& row, float scale, float* y) {
     for (int64_t r = 0; r < row.kernel_h; ++r) {
       for (int64_t s = 0; s < row.kernel_w; ++s) total += x[r * row.ldx + s];
     }
-    y[q] = total * scale;
+    y[q] = total / divisor;
   }
 }
 
@@ -412,7 +413,7 @@ HWY_EXPORT(AffineU8);
 HWY_EXPORT(SgdUpdate);
 HWY_EXPORT(AdamUpdate);
 HWY_EXPORT(MaxPoolRow);
-HWY_EXPORT(SumPoolRow);
+HWY_EXPORT(AveragePoolRow);
 HWY_EXPORT(Target);
 
 const char* simd_target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
@@ -469,8 +470,8 @@ void adam_update(float* w, const float* g, float* m, float* v, int64_t n, float 
 void max_pool_row(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax) {
   HWY_DYNAMIC_DISPATCH(MaxPoolRow)(row, x_index, y, argmax);
 }
-void sum_pool_row(const PoolRow& row, float scale, float* y) {
-  HWY_DYNAMIC_DISPATCH(SumPoolRow)(row, scale, y);
+void average_pool_row(const PoolRow& row, float divisor, float* y) {
+  HWY_DYNAMIC_DISPATCH(AveragePoolRow)(row, divisor, y);
 }
 
 }  // namespace tanul::cpu

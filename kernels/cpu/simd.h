@@ -61,7 +61,7 @@ struct PoolRow {
 // y[q] = maximum of window q; argmax[q] (may be null) = x_index + its offset from `x`: the first of
 // equal ones, or the first NaN.
 void max_pool_row(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax);
-// y[q] = scale * sum of window q
-void sum_pool_row(const PoolRow& row, float scale, float* y);
+// y[q] = sum of window q / divisor
+void average_pool_row(const PoolRow& row, float divisor, float* y);
 
 }  // namespace tanul::cpu
