@@ -2,6 +2,7 @@
 // What the OpDefs of the activations share: relu_op.cpp, sigmoid_op.cpp, tanh_op.cpp.
 #pragma once
 
+#include "kernels/activation/activation.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -30,6 +31,23 @@ void grad_activation(GradContext& context) {
 template <int kFlopsPerElement>
 double flops_activation(const StepArgs& args) {
   return kFlopsPerElement * static_cast<double>(args.out[0].elems());
+}
+
+// The gradient before an activation that was fused into the node: of output 0.
+inline ValueId grad_before_activation(GradContext& context, ActivationKind activation) {
+  const ValueId dy = context.grad_out(0);
+  const auto through = [&](OpKind kind) { return context.emit(kind, {dy, context.out(0)}, {})[0]; };
+  switch (activation) {
+    case ActivationKind::none:
+      return dy;
+    case ActivationKind::relu:
+      return through(OpKind::relu_bwd);
+    case ActivationKind::sigmoid:
+      return through(OpKind::sigmoid_bwd);
+    case ActivationKind::tanh:
+      return through(OpKind::tanh_bwd);
+  }
+  return dy;
 }
 
 }  // namespace tanul
