@@ -218,6 +218,14 @@ TEST(Trainer, NothingIsAllocatedInAHundredSteps) {
   trainer.train_epoch(data, watch);
   EXPECT_GT(at_first, 0);
   EXPECT_EQ(at_last - at_first, 0);
+
+  // The same for single steps.
+  Tensor samples({16, 1, 8, 8}, DType::u8);
+  const Tensor labels({16}, DType::i32);
+  trainer.step(samples, labels);
+  const int64_t before = allocations.load();
+  for (int i = 0; i < 100; ++i) trainer.step(samples, labels);
+  EXPECT_EQ(allocations.load() - before, 0);
 }
 
 TEST(Trainer, MemoryIsAsPredicted) {
