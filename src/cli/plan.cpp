@@ -92,7 +92,11 @@ void say_memory(const PlanInfo& plan) {
   if (plan.alive_at_peak.empty()) return;
   say("alive at the peak ({}):", plan.peak_step);
   constexpr size_t kMost = 6;
-  const size_t shown = std::min(kMost, plan.alive_at_peak.size());
+  size_t shown = 0;  // the largest, down to a hundredth of the arena
+  while (shown < std::min(kMost, plan.alive_at_peak.size()) &&
+         plan.alive_at_peak[shown].bytes * 100 >= plan.activation_bytes) {
+    ++shown;
+  }
   for (size_t i = 0; i < shown; ++i) {
     say("{} {} {}", i == 0 ? "" : ",", plan.alive_at_peak[i].name,
         mib(plan.alive_at_peak[i].bytes));
