@@ -66,9 +66,8 @@ const Value& checked_input(const Model::Impl& model, const char* op, Var x) {
 
 void check_rank(const std::string& where, const Value& x, int rank, const char* wanted) {
   if (x.shape.rank() == rank) return;
-  std::vector<int64_t> extents(x.shape.begin() + 1, x.shape.end());
   fail(Code::invalid_argument, "{}: x has the shape {} a sample, {} is expected{}", where,
-       Shape(extents).str(), wanted, rank == 2 ? "; put a flatten in front" : "");
+       x.shape.tail(1).str(), wanted, rank == 2 ? "; put a flatten in front" : "");
 }
 
 // Declares a trained tensor and returns its value.
@@ -406,16 +405,8 @@ void ModelBuilder::mean_squared_error(Var x, const std::string& name) {
 
 void ModelBuilder::default_init(const Init& init) { impl_->default_init = init; }
 
-namespace {
-
-Shape without_batch(const Shape& shape) {
-  return Shape(std::vector<int64_t>(shape.begin() + 1, shape.end()));
-}
-
-}  // namespace
-
 Shape ModelBuilder::shape(Var x) const {
-  return without_batch(checked_input(*impl_, "shape", x).shape);
+  return checked_input(*impl_, "shape", x).shape.tail(1);
 }
 
 Model ModelBuilder::build() {
@@ -438,12 +429,8 @@ const Model::Impl& Model::impl() const {
   return *impl_;
 }
 const std::string& Model::name() const { return impl().name; }
-Shape Model::input_shape() const {
-  return without_batch(impl().graph.value(impl().input).shape);
-}
-Shape Model::output_shape() const {
-  return without_batch(impl().graph.value(impl().output).shape);
-}
+Shape Model::input_shape() const { return impl().graph.value(impl().input).shape.tail(1); }
+Shape Model::output_shape() const { return impl().graph.value(impl().output).shape.tail(1); }
 LossKind Model::loss() const { return impl().loss_kind; }
 const std::vector<ParameterInfo>& Model::parameters() const { return impl().parameters; }
 int64_t Model::parameter_count() const {

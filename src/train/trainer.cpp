@@ -311,6 +311,10 @@ struct Trainer::Impl {
   // Whether targets of this kind can be trained against.
   void check_target_kind(bool are_labels, const Shape& shape, DType dtype, const char* what) const {
     if (are_labels) {
+      if (shape.rank() != 0) {
+        fail(Code::invalid_argument, "{}: class labels are one number a sample, got {}", what,
+             shape.str());
+      }
       if (model.output_shape().rank() != 1) {
         fail(Code::invalid_argument,
              "{}: class labels need an output of one extent, model \"{}\" has {}", what,
@@ -467,9 +471,17 @@ double Trainer::step(const Tensor& samples, const Tensor& targets) {
     fail(Code::invalid_argument, "step: the samples must be {} (the batch) times {}, got {}", batch,
          t.model.input_shape().str(), samples.shape().str());
   }
-  const DataView view(samples, targets);
-  t.check_data(view, "step");
-  Plan& plan = t.plan_for({true, batch, view.sample_dtype(), view.target_dtype()});
+  t.check_samples(samples.shape().tail(1), samples.dtype(), "step");
+  const bool are_labels = targets.dtype() == DType::i32;
+  if (targets.empty() || targets.shape().rank() < 1 || targets.shape()[0] != batch) {
+    fail(Code::invalid_argument, "step: the targets must be {} (the batch), got {}", batch,
+         targets.shape().str());
+  }
+  t.check_target_kind(are_labels, targets.shape().tail(1), targets.dtype(), "step");
+  if (are_labels) {
+    for (int64_t i = 0; i < batch; ++i) t.check_label(targets.data<int32_t>()[i], i, "step");
+  }
+  Plan& plan = t.plan_for({true, batch, samples.dtype(), targets.dtype()});
   const StepGraph& graph = plan.step_graph();
   t.backend->copy_in(plan.address(graph.samples), samples.raw(), samples.bytes());
   t.backend->copy_in(plan.address(graph.target), targets.raw(), targets.bytes());
@@ -480,6 +492,10 @@ double Trainer::step(const Tensor& samples, const Tensor& targets) {
 Evaluation Trainer::evaluate(const DataView& data) {
   Impl& t = *impl_;
   t.check_data(data, "evaluation data");
+  if (t.model.loss() == LossKind::none) {
+    fail(Code::invalid_argument, "model \"{}\" has no loss to evaluate; use predict",
+         t.model.name());
+  }
   const Clock::time_point start = Clock::now();
   const bool classify = data.has_labels();
   const int64_t outputs = t.classes();
@@ -495,7 +511,7 @@ Evaluation Trainer::evaluate(const DataView& data) {
     Plan& plan = t.plan_for({false, count, data.sample_dtype(), data.target_dtype()});
     t.load_batch(plan, data, positions.data(), count);
     t.run(plan);
-    if (t.model.loss() != LossKind::none) totals.add(t.stats_of(plan).data());
+    totals.add(t.stats_of(plan).data());
     if (!classify) continue;
     values.resize(static_cast<size_t>(count * outputs));
     t.backend->copy_out(values.data(), plan.address(plan.step_graph().output), count * outputs * 4);
