@@ -130,10 +130,10 @@ void transpose_dy(const WeightsPlan& plan, const float* dy, int64_t from, int64_
   for (int64_t k0 = 0; k0 < plan.filled_filters(); k0 += pair) {
     float* rows = to + k0 * plan.depth + t * pair;
     const int64_t present = std::min(pair, filters - k0);
-    const float* first = dy + k0 * PQ + from;
-    for (int64_t i = 0; i < count; ++i, rows += pair) {
-      for (int64_t k = 0; k < present; ++k) rows[k] = first[k * PQ + i];
-      for (int64_t k = present; k < pair; ++k) rows[k] = 0.0f;
+    cpu::transpose(dy + k0 * PQ + from, PQ, present, count, rows, pair);
+    if (present == pair) continue;
+    for (int64_t i = 0; i < count; ++i) {
+      std::fill(rows + i * pair + present, rows + (i + 1) * pair, 0.0f);
     }
   }
 }
@@ -215,20 +215,19 @@ void bias_gradient(const WeightsPlan& plan, const float* dy, const Tile& tile, f
   }
 }
 
-// Adds the partial results of rows [row, row + rows) of dw^T, over all groups counted on, in the order of
-// the images, and stores them transposed.
-void finish_rows(const WeightsPlan& plan, float* partials, int64_t row, int64_t rows, float* dw) {
+// Adds the partial results of rows [row, row + rows) of dw^T of group g in the order of the images, and
+// stores them transposed.
+void finish_rows(const WeightsPlan& plan, float* partials, int64_t g, int64_t row, int64_t rows,
+                 float* dw) {
   const ConvShape& shape = plan.shape;
   const int64_t ld = plan.filled_filters();
-  for (int64_t i = 1; i < plan.image_tiles.count; ++i) {
-    cpu::accumulate(partials + i * plan.partial_elems + row * ld, partials + row * ld, rows * ld);
-  }
   const int64_t CRS = shape.CRS();
-  for (int64_t r = row; r < row + rows; ++r) {
-    const float* from = partials + r * ld;
-    float* to = dw + r / CRS * shape.group_filters() * CRS + r % CRS;
-    for (int64_t k = 0; k < shape.group_filters(); ++k) to[k * CRS] = from[k];
+  float* total = partials + (g * CRS + row) * ld;
+  for (int64_t i = 1; i < plan.image_tiles.count; ++i) {
+    cpu::accumulate(total + i * plan.partial_elems, total, rows * ld);
   }
+  cpu::transpose(total, ld, rows, shape.group_filters(), dw + g * shape.group_filters() * CRS + row,
+                 CRS);
 }
 
 }  // namespace
@@ -254,9 +253,11 @@ int launch(Stream* stream, const StepArgs& args) {
           bias_gradient(plan, args.in[1].as<float>(), tile, partial + plan.dw_elems());
         }
       });
-  const Blocks finish = cpu::blocks_about(groups * shape.CRS(), cpu::kTilesWanted, 16);
-  cpu::parallel_for(stream, finish.count, [&](int64_t tile, int) {
-    finish_rows(plan, partials, finish.begin(tile), finish.length(tile), args.out[0].as<float>());
+  const Blocks finish = cpu::blocks_of_size(shape.CRS(), 16);  // a cache line of dw
+  cpu::parallel_for(stream, groups * finish.count, [&](int64_t tile, int) {
+    const int64_t block = tile % finish.count;
+    finish_rows(plan, partials, tile / finish.count, finish.begin(block), finish.length(block),
+                args.out[0].as<float>());
   });
   if (db != nullptr) {
     const float* from = partials + plan.dw_elems();
