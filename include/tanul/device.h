@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices that can train.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tanul/export.h"
+
+namespace tanul {
+
+enum class DeviceType { cpu, cuda };
+
+struct TANUL_API Device {
+  DeviceType type = DeviceType::cpu;
+  int index = 0;
+  std::string str() const;  // "cpu", "cuda:0"
+};
+
+// A device by name: "auto" (the first GPU that can be used, else the CPU), "cpu", "cuda", "cuda:N".
+// Throws Error{invalid_argument} for another name, Error{device} with the reason where it cannot be
+// used. `why_not_gpu` receives the reason when "auto" chose the CPU.
+TANUL_API Device find_device(const std::string& name, std::string* why_not_gpu = nullptr);
+
+// What this copy of the library and this machine are.
+struct SystemInfo {
+  std::string version;            // "0.1.0"
+  std::string build;              // compiler, build type
+  std::string cpu;                // model name
+  std::vector<std::string> isa;   // instruction sets that kernels use here, best first: "AVX2"
+  int threads = 0;                // processors this process may run on: the default of `threads`
+  std::string blas;               // "OpenBLAS 0.3.21, pthreads, …"
+  std::string cuda;               // "not in this build", …
+};
+TANUL_API SystemInfo system_info();
+TANUL_API const char* version();
+
+}  // namespace tanul

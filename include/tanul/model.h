@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Describing a network: ModelBuilder's methods make layers and return their outputs; build() gives an
+// immutable Model. Shapes are those of one sample, without N: {C, H, W} for images, {F} for vectors.
+//
+// Every method throws Error{invalid_argument} at once where shapes or options do not fit, naming the
+// layer. Layers get names by their kind and number ("conv1", "conv2", "relu1", "linear1") unless
+// `name` is given; names are unique. Parameters are "<layer>.weight" and "<layer>.bias".
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tanul/export.h"
+#include "tanul/init.h"
+#include "tanul/tensor.h"
+
+namespace tanul {
+
+// The output of a layer: a handle that belongs to the builder that returned it.
+struct Var {
+  int32_t id = -1;
+};
+
+// A height and a width; one number means both.
+struct Extent2 {
+  int64_t h;
+  int64_t w;
+  Extent2(int64_t both) : h(both), w(both) {}  // NOLINT: one number is meant to convert
+  Extent2(int64_t height, int64_t width) : h(height), w(width) {}
+};
+
+// Zeros (or -infinity, for maximum pooling) round an image: one number for all sides, two for
+// {top and bottom, left and right}, or four.
+struct Padding2 {
+  int64_t top, left, bottom, right;
+  Padding2(int64_t all) : top(all), left(all), bottom(all), right(all) {}  // NOLINT
+  Padding2(int64_t h, int64_t w) : top(h), left(w), bottom(h), right(w) {}
+  Padding2(int64_t t, int64_t l, int64_t b, int64_t r) : top(t), left(l), bottom(b), right(r) {}
+};
+
+struct Conv2dOptions {
+  int64_t out = 0;         // output channels K; required
+  Extent2 kernel = 0;      // R, S; required
+  Extent2 stride = 1;
+  Padding2 pad = 0;
+  Extent2 dilation = 1;
+  int64_t groups = 1;      // divides input and output channels
+  bool bias = true;
+  Init weight_init = {};
+  Init bias_init = {};
+  std::string name = {};
+};
+
+struct LinearOptions {
+  int64_t out = 0;  // output features; required
+  bool bias = true;
+  Init weight_init = {};
+  Init bias_init = {};
+  std::string name = {};
+};
+
+struct Pool2dOptions {
+  Extent2 kernel = 0;                     // required
+  std::optional<Extent2> stride = {};     // default: the kernel
+  Padding2 pad = 0;                       // at most half the kernel
+  bool ceil_mode = false;
+  bool count_include_pad = true;          // average pooling only
+  std::string name = {};
+};
+
+struct DropoutOptions {
+  double p = 0.5;  // probability of zero, 0 <= p < 1
+  std::string name = {};
+};
+
+struct SoftmaxCrossEntropyOptions {
+  double label_smoothing = 0;                // 0 … 1
+  std::vector<float> class_weights = {};     // one per class, >= 0; empty: all 1
+  std::optional<int32_t> ignore_index = {};  // samples with this label count for nothing
+  std::string name = {};
+};
+
+// One trained tensor of a model.
+struct ParameterInfo {
+  std::string name;   // "conv1.weight"
+  Shape shape;        // [K, C/groups, R, S], [K, C], [K]
+  Init init;          // resolved: never automatic
+  double following_gain = 1;  // of the activation behind the layer
+  bool is_bias = false;
+};
+
+enum class LossKind { none, softmax_cross_entropy, mean_squared_error };
+
+// A network: layers, parameters (shapes and initialisers, no values), input, output, loss. Immutable;
+// copies are cheap.
+class TANUL_API Model {
+ public:
+  Model() = default;
+  const std::string& name() const;
+  Shape input_shape() const;   // without N
+  Shape output_shape() const;  // without N: of the loss's input, or of the last layer
+  LossKind loss() const;
+  const std::vector<ParameterInfo>& parameters() const;
+  int64_t parameter_count() const;  // numbers in all parameters
+
+  struct Impl;
+  const Impl& impl() const;  // for the engine
+
+ private:
+  friend class ModelBuilder;
+  std::shared_ptr<const Impl> impl_;
+};
+
+class TANUL_API ModelBuilder {
+ public:
+  explicit ModelBuilder(std::string name = "model");
+  ~ModelBuilder();
+  ModelBuilder(ModelBuilder&&) noexcept;
+  ModelBuilder& operator=(ModelBuilder&&) noexcept;
+
+  // The samples: u8 or f32 data, normalised, arrive here. Exactly once.
+  Var input(const Shape& shape);
+
+  Var conv2d(Var x, const Conv2dOptions& options);   // {C, H, W} -> {K, P, Q}
+  Var linear(Var x, const LinearOptions& options);   // {F} -> {out}
+  Var max_pool2d(Var x, const Pool2dOptions& options);
+  Var avg_pool2d(Var x, const Pool2dOptions& options);
+  Var global_avg_pool2d(Var x, const std::string& name = {});  // {C, H, W} -> {C, 1, 1}
+  Var relu(Var x, const std::string& name = {});
+  Var sigmoid(Var x, const std::string& name = {});
+  Var tanh(Var x, const std::string& name = {});
+  Var flatten(Var x, const std::string& name = {});  // {C, H, W} -> {C H W}
+  Var add(Var a, Var b, const std::string& name = {});  // equal shapes
+  Var concat(const std::vector<Var>& xs, int axis = 0, const std::string& name = {});  // axis 0: C
+  Var dropout(Var x, const DropoutOptions& options = {});
+
+  // The loss ends the network: at most one.
+  void softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOptions& options = {});
+  void mean_squared_error(Var x, const std::string& name = {});
+
+  // The initialiser of weights whose layer says `automatic`. Biases stay 0.
+  void default_init(const Init& init);
+
+  Shape shape(Var x) const;  // without N
+  // The finished model. Throws where there is no input or no layer. The builder is empty afterwards.
+  Model build();
+
+ private:
+  std::unique_ptr<Model::Impl> impl_;
+};
+
+}  // namespace tanul

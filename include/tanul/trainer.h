@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training, evaluation and prediction with a model on a device.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tanul/checkpoint.h"
+#include "tanul/data.h"
+#include "tanul/device.h"
+#include "tanul/export.h"
+#include "tanul/metrics.h"
+#include "tanul/model.h"
+#include "tanul/optim.h"
+#include "tanul/plan.h"
+
+namespace tanul {
+
+// x = (value - mean[c]) / deviation[c] per channel, before the first layer; u8 counts as value/255.
+struct Normalization {
+  std::vector<float> mean;
+  std::vector<float> deviation;
+};
+
+struct TrainerOptions {
+  std::string device = "auto";  // "auto", "cpu", "cuda", "cuda:N"
+  int64_t batch = 64;
+  Optimizer optimizer = Sgd{};
+  Schedule schedule = {};
+  double epochs = 1;        // the length of the run that the schedule is laid over
+  double clip_norm = 0;     // > 0: gradients together are scaled to at most this norm
+  bool decay_biases = true; // false: weight decay leaves biases alone
+  bool drop_last = false;   // leave out an epoch's last, smaller batch in training
+  bool shuffle = true;
+  uint64_t seed = 1;
+  int threads = 0;          // 0: all processors this process may use
+  // Empty: fitted to the data of the first epoch (mean and deviation per channel).
+  std::optional<Normalization> normalization = {};
+  // implementation by step kind, instead of the first that fits: {"conv2d_fwd", "im2col_gemm"}
+  std::vector<std::pair<std::string, std::string>> force = {};
+};
+
+// Averages over an epoch, or over an evaluated part.
+struct EpochResult {
+  double loss = 0;
+  double accuracy = 0;      // classification only
+  double lr = 0;            // of the last step
+  int64_t samples = 0;
+  double seconds = 0;
+  double images_per_s = 0;
+};
+
+struct Evaluation {
+  double loss = 0;
+  double accuracy = 0;
+  int64_t samples = 0;
+  double seconds = 0;
+  ConfusionMatrix confusion;  // classification only
+};
+
+// What a callback may look at during an epoch.
+struct Progress {
+  int64_t step = 0;            // of this epoch, from 1
+  int64_t steps = 0;           // in this epoch
+  int64_t epoch = 0;           // from 0
+  double loss = 0;             // mean over the epoch so far
+  double accuracy = 0;
+  double lr = 0;
+  double images_per_s = 0;
+  double seconds_left = 0;     // of this epoch
+};
+
+// After each step of the plan in stepwise mode.
+struct StepReport {
+  const StepInfo* step = nullptr;
+  bool is_finite = true;  // no NaN or infinity in its outputs
+  double seconds = 0;
+  double largest = 0;     // largest magnitude in its outputs
+};
+
+class TANUL_API Trainer {
+ public:
+  // Plans the step, allocates everything and initialises the weights.
+  // Throws Error{invalid_argument, device, out_of_memory, unsupported}.
+  explicit Trainer(const Model& model, const TrainerOptions& options = {});
+  ~Trainer();
+  Trainer(Trainer&&) noexcept;
+  Trainer& operator=(Trainer&&) noexcept;
+
+  // One pass over `data`, shuffled anew each epoch. `on_step` is called after every step, or never.
+  // Throws Error{diverged} where the loss stops being finite.
+  EpochResult train_epoch(const DataView& data,
+                          const std::function<void(const Progress&)>& on_step = {});
+
+  // One training step on a batch of samples [N, ...] (u8 or f32) and targets (i32 [N] or f32
+  // [N, ...]), N = options.batch. Returns the mean loss.
+  double step(const Tensor& samples, const Tensor& targets);
+
+  // Loss and metrics over every sample exactly once, in evaluation mode.
+  Evaluation evaluate(const DataView& data);
+
+  // The network's outputs [N, ...] for samples [N, ...]: probabilities where the loss is softmax
+  // cross-entropy, otherwise the last layer's values.
+  Tensor predict(const Tensor& samples);
+
+  // Weights as named tensors; set throws Error{invalid_argument, not_found} where names or shapes differ.
+  Tensor parameter(const std::string& name) const;
+  void set_parameter(const std::string& name, const Tensor& value);
+
+  // Weights, normalisation, optimizer state and counters: everything that continuing bit for bit
+  // needs. `with_optimizer` false: what prediction needs.
+  TensorFile state(bool with_optimizer = true) const;
+  // Throws Error{format} naming the first tensor that is missing, unknown or of another shape.
+  void load_state(const TensorFile& file);
+  void save(const std::string& path, bool with_optimizer = true) const;
+  void load(const std::string& path);
+
+  // In stepwise mode the same plan runs with a look at the outputs after each of its steps.
+  void set_stepwise(std::function<void(const StepReport&)> on_step_of_plan);
+
+  // The training plan, and the memory that is really taken for tensors on the device.
+  PlanInfo plan() const;
+  int64_t tensor_bytes() const;
+  int64_t peak_tensor_bytes() const;
+
+  const Model& model() const;
+  const TrainerOptions& options() const;  // resolved: device, threads
+  Device device() const;
+  std::string device_description() const;  // "CPU: 2 threads, AVX2 (no GPU: …)"
+  int64_t steps_done() const;
+  int64_t epochs_done() const;
+  std::optional<Normalization> normalization() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The plan of a model without running or allocating anything.
+TANUL_API PlanInfo make_plan(const Model& model, const TrainerOptions& options = {},
+                             bool is_training = true);
+
+}  // namespace tanul
