@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place where threads are made. A kernel cuts its work into tiles whose size depends on the
-// shapes only, never on the number of threads, and each tile is computed by one worker alone: results
-// are the same bits for any number of threads.
+// shapes only, never on the number of threads, and each tile is computed by one worker alone:
+// results are the same bits for any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,10 @@ void parallel_for(Stream* stream, int64_t tiles, Body&& body) {
   }
   using Plain = std::remove_reference_t<Body>;
   stream->run(
-      tiles, [](void* context, int64_t tile, int worker) { (*static_cast<Plain*>(context))(tile, worker); },
+      tiles,
+      [](void* context, int64_t tile, int worker) {
+        (*static_cast<Plain*>(context))(tile, worker);
+      },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Maximum and average pooling over windows of a plane.
 //   x [N, C, H, W]   y [N, C, P, Q]
-//   P = round((H + pad_top + pad_bottom - kernel_h) / stride_h) + 1 with round = floor, or ceil with
-//   ceil_mode, where a last window that would start beyond input and begin padding is dropped.
+//   P = round((H + pad_top + pad_bottom - kernel_h) / stride_h) + 1 with round = floor, or ceil
+//   with ceil_mode, where a last window that would start beyond input and begin padding is dropped.
 //
-//   max_pool2d_fwd  in: x                 out: y, argmax? (i32, position h W + w in the input plane)
+//   max_pool2d_fwd  in: x                 out: y, argmax? (i32, position h W + w in the input
+//   plane)
 //                   padding counts as -infinity; a tie goes to the first in row order; NaN wins
 //   max_pool2d_bwd  in: dy, argmax        out: dx (H, W from in_h, in_w)
 //   avg_pool2d_fwd  in: x                 out: y

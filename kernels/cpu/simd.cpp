@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vector primitives of simd.h. This file is compiled once for each instruction set (Highway's
+// foreach_target); at run time a table picks the best that the machine has.
+//
+// The last, partial vector of a range goes through the same operations as the others, with masked
+// loads and stores where the machine has them and through a small buffer elsewhere.
+#include "kernels/cpu/simd.h"
+
+#include <cmath>
+#include <cstring>
+
+// SSSE3 and the finer AVX-512 variants would only add build time.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/simd.cpp"
+#include <hwy/foreach_target.h>  // must come before highway.h
+// clang-format off
+#include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace tanul::cpu::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// Loads the first `count` floats, zeros behind them; never reads further.
+HWY_INLINE V load_part(D d, const float* x, size_t count) {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  return hn::MaskedLoad(hn::FirstN(d, count), d, x);
+#else
+  HWY_ALIGN float buffer[hn::MaxLanes(D())] = {};
+  std::memcpy(buffer, x, count * sizeof(float));
+  return hn::Load(d, buffer);
+#endif
+}
+
+HWY_INLINE void store_part(V v, D d, float* y, size_t count) {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  hn::BlendedStore(v, hn::FirstN(d, count), d, y);
+#else
+  HWY_ALIGN float buffer[hn::MaxLanes(D())];
+  hn::Store(v, d, buffer);
+  std::memcpy(y, buffer, count * sizeof(float));
+#endif
+}
+
+// Calls vector_at(load, store, i) for each vector of [0, n), where load(p) and store(v, p) reach
+// only the elements that exist.
+template <class Body>
+HWY_INLINE void for_vectors(int64_t n, const Body& body) {
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto load = [d](const float* p) HWY_ATTR { return hn::LoadU(d, p); };
+  const auto store = [d](V v, float* p) HWY_ATTR { hn::StoreU(v, d, p); };
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) body(i, load, store);
+  if (i < n) {
+    const size_t rest = static_cast<size_t>(n - i);
+    body(
+        i, [d, rest](const float* p) HWY_ATTR { return load_part(d, p, rest); },
+        [d, rest](V v, float* p) HWY_ATTR { store_part(v, d, p, rest); });
+  }
+}
+
+// y = op(x), y = op(a, b)
+template <class Op>
+HWY_INLINE void map(const float* x, float* y, int64_t n, const Op& op) {
+  for_vectors(n, [&](int64_t i, const auto& load, const auto& store)
+                     HWY_ATTR { store(op(load(x + i)), y + i); });
+}
+template <class Op>
+HWY_INLINE void map(const float* a, const float* b, float* y, int64_t n, const Op& op) {
+  for_vectors(n, [&](int64_t i, const auto& load, const auto& store)
+                     HWY_ATTR { store(op(load(a + i), load(b + i)), y + i); });
+}
+
+HWY_INLINE V relu(V x) { return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(D())), x); }
+
+// 1 / (1 + exp(-x)); exp is clamped where it would leave its range.
+HWY_INLINE V sigmoid(V x) {
+  const D d;
+  const V one = hn::Set(d, 1.0f);
+  const V e = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 100.0f)));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Div(one, hn::Add(one, e)));
+}
+
+// An odd polynomial near 0, where the quotient below would cancel; else 1 - 2 / (exp(2 |x|) + 1).
+// The polynomial is Cephes' tanhf (S. Moshier), for |x| < 0.625.
+HWY_INLINE V tanh(V x) {
+  const D d;
+  const V one = hn::Set(d, 1.0f);
+  const V magnitude = hn::Abs(x);
+  const V square = hn::Mul(x, x);
+  V p = hn::Set(d, -5.70498872745e-3f);
+  p = hn::MulAdd(p, square, hn::Set(d, 2.06390887954e-2f));
+  p = hn::MulAdd(p, square, hn::Set(d, -5.37397155531e-2f));
+  p = hn::MulAdd(p, square, hn::Set(d, 1.33314422036e-1f));
+  p = hn::MulAdd(p, square, hn::Set(d, -3.33332819422e-1f));
+  const V near = hn::MulAdd(hn::Mul(p, square), x, x);
+  const V bounded = hn::Min(magnitude, hn::Set(d, 20.0f));
+  const V e = hn::Exp(d, hn::Add(bounded, bounded));
+  const V far = hn::CopySign(hn::Sub(one, hn::Div(hn::Set(d, 2.0f), hn::Add(e, one))), x);
+  const V y = hn::IfThenElse(hn::Lt(magnitude, hn::Set(d, 0.625f)), near, far);
+  return hn::IfThenElse(hn::IsNaN(x), x, y);
+}
+
+template <class Op>
+HWY_INLINE void bias_map(float* y, float bias, int64_t n, const Op& op) {
+  const V b = hn::Set(D(), bias);
+  map(y, y, n, [&](V v) HWY_ATTR { return op(hn::Add(v, b)); });
+}
+template <class Op>
+HWY_INLINE void bias_row_map(float* y, const float* bias, int64_t n, const Op& op) {
+  if (bias == nullptr) {
+    map(y, y, n, [&](V v) HWY_ATTR { return op(v); });
+  } else {
+    map(y, bias, y, n, [&](V v, V b) HWY_ATTR { return op(hn::Add(v, b)); });
+  }
+}
+
+// ---- the functions of simd.h ------------------------------------------------------------------
+
+void Add(const float* a, const float* b, float* y, int64_t n) {
+  map(a, b, y, n, [](V u, V v) HWY_ATTR { return hn::Add(u, v); });
+}
+void Accumulate(const float* x, float* y, int64_t n) {
+  map(x, y, y, n, [](V u, V v) HWY_ATTR { return hn::Add(u, v); });
+}
+void MultiplyAdd(float alpha, const float* x, float* y, int64_t n) {
+  const V a = hn::Set(D(), alpha);
+  map(x, y, y, n, [&](V u, V v) HWY_ATTR { return hn::MulAdd(a, u, v); });
+}
+void Scale(float alpha, const float* x, float* y, int64_t n) {
+  const V a = hn::Set(D(), alpha);
+  map(x, y, n, [&](V u) HWY_ATTR { return hn::Mul(a, u); });
+}
+
+// Four running vectors hide the latency of the addition.
+float Sum(const float* x, int64_t n) {
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    s0 = hn::Add(s0, hn::LoadU(d, x + i));
+    s1 = hn::Add(s1, hn::LoadU(d, x + i + lanes));
+    s2 = hn::Add(s2, hn::LoadU(d, x + i + 2 * lanes));
+    s3 = hn::Add(s3, hn::LoadU(d, x + i + 3 * lanes));
+  }
+  for (; i + lanes <= n; i += lanes) s0 = hn::Add(s0, hn::LoadU(d, x + i));
+  if (i < n) s1 = hn::Add(s1, load_part(d, x + i, static_cast<size_t>(n - i)));
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
+}
+
+void ReluFwd(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](V v) HWY_ATTR { return relu(v); });
+}
+void ReluBwd(const float* dy, const float* y, float* dx, int64_t n) {
+  map(dy, y, dx, n,
+      [](V g, V v) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(v, hn::Zero(D())), g); });
+}
+void SigmoidFwd(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](V v) HWY_ATTR { return sigmoid(v); });
+}
+void SigmoidBwd(const float* dy, const float* y, float* dx, int64_t n) {
+  const V one = hn::Set(D(), 1.0f);
+  map(dy, y, dx, n, [&](V g, V v) HWY_ATTR { return hn::Mul(hn::Mul(g, v), hn::Sub(one, v)); });
+}
+void TanhFwd(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](V v) HWY_ATTR { return tanh(v); });
+}
+void TanhBwd(const float* dy, const float* y, float* dx, int64_t n) {
+  const V one = hn::Set(D(), 1.0f);
+  map(dy, y, dx, n,
+      [&](V g, V v) HWY_ATTR { return hn::Mul(g, hn::Mul(hn::Sub(one, v), hn::Add(one, v))); });
+}
+
+void BiasActivation(float* y, float bias, int64_t n, ActivationKind activation) {
+  switch (activation) {
+    case ActivationKind::none:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return v; });
+      break;
+    case ActivationKind::relu:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); });
+      break;
+    case ActivationKind::sigmoid:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return sigmoid(v); });
+      break;
+    case ActivationKind::tanh:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); });
+      break;
+  }
+}
+void BiasRowActivation(float* y, const float* bias, int64_t n, ActivationKind activation) {
+  switch (activation) {
+    case ActivationKind::none:
+      if (bias != nullptr) Accumulate(bias, y, n);
+      break;
+    case ActivationKind::relu:
+      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); });
+      break;
+    case ActivationKind::sigmoid:
+      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return sigmoid(v); });
+      break;
+    case ActivationKind::tanh:
+      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); });
+      break;
+  }
+}
+
+void AffineU8(const uint8_t* x, float* y, int64_t n, float scale, float shift) {
+  const D d;
+  const hn::Rebind<uint8_t, D> d8;
+  const hn::Rebind<int32_t, D> d32;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const V a = hn::Set(d, scale);
+  const V b = hn::Set(d, shift);
+  const auto convert = [&](const uint8_t* p) HWY_ATTR {
+    return hn::MulAdd(hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, p))), a, b);
+  };
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(convert(x + i), d, y + i);
+  if (i < n) {
+    const size_t rest = static_cast<size_t>(n - i);
+    HWY_ALIGN uint8_t buffer[hn::MaxLanes(D())] = {};
+    std::memcpy(buffer, x + i, rest);
+    store_part(convert(buffer), d, y + i, rest);
+  }
+}
+
+void SgdUpdate(float* w, const float* g, float* v, int64_t n, float lr, float momentum,
+               float dampening, float weight_decay, bool nesterov, bool first_step,
+               float grad_scale) {
+  const D d;
+  const V rate = hn::Set(d, lr);
+  const V keep = hn::Set(d, momentum);
+  const V fresh = hn::Set(d, 1.0f - dampening);
+  const V decay = hn::Set(d, weight_decay);
+  const V factor = hn::Set(d, grad_scale);
+  for_vectors(n, [&](int64_t i, const auto& load, const auto& store) HWY_ATTR {
+    const V weight = load(w + i);
+    const V gradient = hn::MulAdd(decay, weight, hn::Mul(load(g + i), factor));
+    V step = gradient;
+    if (v != nullptr) {
+      if (!first_step) {
+        step = hn::MulAdd(keep, load(v + i), hn::Mul(fresh, gradient));
+      }
+      store(step, v + i);
+      if (nesterov) step = hn::MulAdd(keep, step, gradient);
+    }
+    store(hn::NegMulAdd(rate, step, weight), w + i);
+  });
+}
+
+void AdamUpdate(float* w, const float* g, float* m, float* v, int64_t n, float step_size,
+                float beta1, float beta2, float eps, float inv_sqrt_correction2, float decay_factor,
+                float l2, float grad_scale) {
+  const D d;
+  const V rate = hn::Set(d, step_size);
+  const V keep1 = hn::Set(d, beta1);
+  const V keep2 = hn::Set(d, beta2);
+  const V fresh1 = hn::Set(d, 1.0f - beta1);
+  const V fresh2 = hn::Set(d, 1.0f - beta2);
+  const V floor = hn::Set(d, eps);
+  const V correction = hn::Set(d, inv_sqrt_correction2);
+  const V shrink = hn::Set(d, decay_factor);
+  const V decay = hn::Set(d, l2);
+  const V factor = hn::Set(d, grad_scale);
+  for_vectors(n, [&](int64_t i, const auto& load, const auto& store) HWY_ATTR {
+    const V weight = hn::Mul(load(w + i), shrink);
+    const V gradient = hn::MulAdd(decay, weight, hn::Mul(load(g + i), factor));
+    const V mean = hn::MulAdd(keep1, load(m + i), hn::Mul(fresh1, gradient));
+    const V square = hn::MulAdd(keep2, load(v + i), hn::Mul(fresh2, hn::Mul(gradient, gradient)));
+    store(mean, m + i);
+    store(square, v + i);
+    const V divisor = hn::MulAdd(hn::Sqrt(square), correction, floor);
+    store(hn::NegMulAdd(rate, hn::Div(mean, divisor), weight), w + i);
+  });
+}
+
+// The vector of elements at p, p + stride, p + 2 stride, …; stride 2 reads up to the element behind
+// the last one it needs, so the caller keeps the last window for a narrower vector.
+template <class DT>
+HWY_INLINE hn::Vec<DT> load_strided(DT d, const float* p, int32_t stride) {
+  const hn::Vec<DT> lo = hn::LoadU(d, p);
+#if HWY_TARGET == HWY_SCALAR
+  (void)stride;
+  return lo;
+#else
+  return stride == 1 ? lo : hn::ConcatEven(d, hn::LoadU(d, p + hn::Lanes(d)), lo);
+#endif
+}
+
+// How many windows a vector loop may take: with stride 2 it stays one element away from the end.
+HWY_INLINE int64_t safe_windows(const PoolRow& row) {
+  return row.stride_w == 1 ? row.count : row.count - 1;
+}
+
+template <class DT>
+HWY_INLINE int64_t max_pool_vectors(DT d, const PoolRow& row, int64_t q, int32_t x_index, float* y,
+                                    int32_t* argmax) {
+  const hn::Rebind<int32_t, DT> di;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (; q + lanes <= safe_windows(row); q += lanes) {
+    const int64_t first = q * row.stride_w;
+    const float* x = row.x + first;
+    auto best = load_strided(d, x, row.stride_w);
+    auto offset = hn::Zero(di);
+    for (int64_t r = 0; r < row.kernel_h; ++r) {
+      for (int64_t s = r == 0 ? 1 : 0; s < row.kernel_w; ++s) {
+        const int64_t at = r * row.ldx + s;
+        const auto v = load_strided(d, x + at, row.stride_w);
+        const auto take = hn::AndNot(hn::Le(v, best), hn::Eq(best, best));
+        best = hn::IfThenElse(take, v, best);
+        offset =
+            hn::IfThenElse(hn::RebindMask(di, take), hn::Set(di, static_cast<int32_t>(at)), offset);
+      }
+    }
+    hn::StoreU(best, d, y + q);
+    if (argmax != nullptr) {
+      const auto step = hn::Iota(di, 0);
+      const auto base = hn::Set(di, static_cast<int32_t>(x_index + first));
+      const auto window = row.stride_w == 1 ? step : hn::Add(step, step);
+      hn::StoreU(hn::Add(hn::Add(base, window), offset), di, argmax + q);
+    }
+  }
+  return q;
+}
+
+void MaxPoolRow(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax) {
+  int64_t q = max_pool_vectors(D(), row, 0, x_index, y, argmax);
+#if HWY_TARGET != HWY_SCALAR
+  q = max_pool_vectors(hn::CappedTag<float, 4>(), row, q, x_index, y, argmax);
+#endif
+  for (; q < row.count; ++q) {
+    const float* x = row.x + q * row.stride_w;
+    float best = x[0];
+    int64_t offset = 0;
+    for (int64_t r = 0; r < row.kernel_h; ++r) {
+      for (int64_t s = 0; s < row.kernel_w; ++s) {
+        const float v = x[r * row.ldx + s];
+        const bool take = !(v <= best) && best == best;
+        best = take ? v : best;
+        offset = take ? r * row.ldx + s : offset;
+      }
+    }
+    y[q] = best;
+    if (argmax != nullptr) {
+      argmax[q] = static_cast<int32_t>(x_index + q * row.stride_w + offset);
+    }
+  }
+}
+
+template <class DT>
+HWY_INLINE int64_t average_pool_vectors(DT d, const PoolRow& row, int64_t q, float divisor,
+                                        float* y) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (; q + lanes <= safe_windows(row); q += lanes) {
+    const float* x = row.x + q * row.stride_w;
+    auto total = hn::Zero(d);
+    for (int64_t r = 0; r < row.kernel_h; ++r) {
+      for (int64_t s = 0; s < row.kernel_w; ++s) {
+        total = hn::Add(total, load_strided(d, x + r * row.ldx + s, row.stride_w));
+      }
+    }
+    hn::StoreU(hn::Div(total, hn::Set(d, divisor)), d, y + q);
+  }
+  return q;
+}
+
+void AveragePoolRow(const PoolRow& row, float divisor, float* y) {
+  int64_t q = average_pool_vectors(D(), row, 0, divisor, y);
+#if HWY_TARGET != HWY_SCALAR
+  q = average_pool_vectors(hn::CappedTag<float, 4>(), row, q, divisor, y);
+#endif
+  for (; q < row.count; ++q) {
+    const float* x = row.x + q * row.stride_w;
+    float total = 0;
+    for (int64_t r = 0; r < row.kernel_h; ++r) {
+      for (int64_t s = 0; s < row.kernel_w; ++s) total += x[r * row.ldx + s];
+    }
+    y[q] = total / divisor;
+  }
+}
+
+const char* Target() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace
+}  // namespace tanul::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tanul::cpu {
+
+HWY_EXPORT(Add);
+HWY_EXPORT(Accumulate);
+HWY_EXPORT(MultiplyAdd);
+HWY_EXPORT(Scale);
+HWY_EXPORT(Sum);
+HWY_EXPORT(ReluFwd);
+HWY_EXPORT(ReluBwd);
+HWY_EXPORT(SigmoidFwd);
+HWY_EXPORT(SigmoidBwd);
+HWY_EXPORT(TanhFwd);
+HWY_EXPORT(TanhBwd);
+HWY_EXPORT(BiasActivation);
+HWY_EXPORT(BiasRowActivation);
+HWY_EXPORT(AffineU8);
+HWY_EXPORT(SgdUpdate);
+HWY_EXPORT(AdamUpdate);
+HWY_EXPORT(MaxPoolRow);
+HWY_EXPORT(AveragePoolRow);
+HWY_EXPORT(Target);
+
+const char* simd_target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
+
+void add(const float* a, const float* b, float* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Add)(a, b, y, n);
+}
+void accumulate(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(Accumulate)(x, y, n); }
+void multiply_add(float alpha, const float* x, float* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(MultiplyAdd)(alpha, x, y, n);
+}
+void scale(float alpha, const float* x, float* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Scale)(alpha, x, y, n);
+}
+float sum(const float* x, int64_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(x, n); }
+
+void relu_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(ReluFwd)(x, y, n); }
+void relu_bwd(const float* dy, const float* y, float* dx, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(ReluBwd)(dy, y, dx, n);
+}
+void sigmoid_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(SigmoidFwd)(x, y, n); }
+void sigmoid_bwd(const float* dy, const float* y, float* dx, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(SigmoidBwd)(dy, y, dx, n);
+}
+void tanh_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(TanhFwd)(x, y, n); }
+void tanh_bwd(const float* dy, const float* y, float* dx, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(TanhBwd)(dy, y, dx, n);
+}
+
+void bias_activation(float* y, float bias, int64_t n, ActivationKind activation) {
+  HWY_DYNAMIC_DISPATCH(BiasActivation)(y, bias, n, activation);
+}
+void bias_row_activation(float* y, const float* bias, int64_t n, ActivationKind activation) {
+  HWY_DYNAMIC_DISPATCH(BiasRowActivation)(y, bias, n, activation);
+}
+
+void affine_u8(const uint8_t* x, float* y, int64_t n, float scale, float shift) {
+  HWY_DYNAMIC_DISPATCH(AffineU8)(x, y, n, scale, shift);
+}
+
+void sgd_update(float* w, const float* g, float* v, int64_t n, float lr, float momentum,
+                float dampening, float weight_decay, bool nesterov, bool first_step,
+                float grad_scale) {
+  HWY_DYNAMIC_DISPATCH(SgdUpdate)
+  (w, g, v, n, lr, momentum, dampening, weight_decay, nesterov, first_step, grad_scale);
+}
+void adam_update(float* w, const float* g, float* m, float* v, int64_t n, float step_size,
+                 float beta1, float beta2, float eps, float inv_sqrt_correction2,
+                 float decay_factor, float l2, float grad_scale) {
+  HWY_DYNAMIC_DISPATCH(AdamUpdate)
+  (w, g, m, v, n, step_size, beta1, beta2, eps, inv_sqrt_correction2, decay_factor, l2, grad_scale);
+}
+
+void max_pool_row(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax) {
+  HWY_DYNAMIC_DISPATCH(MaxPoolRow)(row, x_index, y, argmax);
+}
+void average_pool_row(const PoolRow& row, float divisor, float* y) {
+  HWY_DYNAMIC_DISPATCH(AveragePoolRow)(row, divisor, y);
+}
+
+}  // namespace tanul::cpu
+#endif  // HWY_ONCE

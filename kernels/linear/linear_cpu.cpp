@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fully connected layer on the CPU, "gemm": each product is one GEMM, cut into rectangles of its
+// result; a worker computes a rectangle with single-threaded BLAS.
+//
+//   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the tile is in
+//   cache bwd_data     dx [N, C] = dy [N, K] w [K, C] bwd_weights  dw [K, C] = dy [N, K]^T x [N,
+//   C], db = sums of the columns of dy, in order of n
+//
+// 2 N K C flops each; meets the arithmetic roof unless N is small, then the bytes of w.
+// Deterministic for any number of threads: the rectangles depend on the shapes only.
+#include <cstring>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/tiling.h"
+#include "kernels/linear/linear.h"
+#include "kernels/op.h"
+
+namespace tanul {
+
+namespace {
+
+// The rectangle of the result that a tile computes.
+struct Rectangle {
+  int64_t row, rows, column, columns;
+};
+
+template <typename Body>
+void for_rectangles(Stream* stream, int64_t m, int64_t n, int64_t k, const Body& body) {
+  const cpu::GemmTiles cut = cpu::gemm_tiles(m, n, k);
+  cpu::parallel_for(stream, cut.count(), [&](int64_t tile, int) {
+    const int64_t i = tile / cut.columns.count;
+    const int64_t j = tile % cut.columns.count;
+    body(Rectangle{cut.rows.begin(i), cut.rows.length(i), cut.columns.begin(j),
+                   cut.columns.length(j)});
+  });
+}
+
+int launch_linear_fwd(Stream* stream, const StepArgs& args) {
+  const int64_t N = args.in[0].dims[0];
+  const int64_t C = args.in[0].dims[1];
+  const int64_t K = args.in[1].dims[0];
+  const float* x = args.in[0].as<float>();
+  const float* w = args.in[1].as<float>();
+  const float* b = args.in_count > 2 && args.in[2].present() ? args.in[2].as<float>() : nullptr;
+  float* y = args.out[0].as<float>();
+  const ActivationKind activation = args.params_as<LinearParams>().activation;
+  for_rectangles(stream, N, K, C, [&](const Rectangle& r) {
+    float* to = y + r.row * K + r.column;
+    cpu::gemm(false, true, r.rows, r.columns, C, 1.0f, x + r.row * C, C, w + r.column * C, C, 0.0f,
+              to, K);
+    for (int64_t row = 0; row < r.rows; ++row) {
+      cpu::bias_row_activation(to + row * K, b == nullptr ? nullptr : b + r.column, r.columns,
+                               activation);
+    }
+  });
+  return 0;
+}
+
+int launch_linear_bwd_data(Stream* stream, const StepArgs& args) {
+  const int64_t N = args.in[0].dims[0];
+  const int64_t K = args.in[0].dims[1];
+  const int64_t C = args.in[1].dims[1];
+  const float* dy = args.in[0].as<float>();
+  const float* w = args.in[1].as<float>();
+  float* dx = args.out[0].as<float>();
+  for_rectangles(stream, N, C, K, [&](const Rectangle& r) {
+    cpu::gemm(false, false, r.rows, r.columns, K, 1.0f, dy + r.row * K, K, w + r.column, C, 0.0f,
+              dx + r.row * C + r.column, C);
+  });
+  return 0;
+}
+
+int launch_linear_bwd_weights(Stream* stream, const StepArgs& args) {
+  const int64_t N = args.in[0].dims[0];
+  const int64_t C = args.in[0].dims[1];
+  const int64_t K = args.in[1].dims[1];
+  const float* x = args.in[0].as<float>();
+  const float* dy = args.in[1].as<float>();
+  float* dw = args.out[0].as<float>();
+  float* db = args.out[1].present() ? args.out[1].as<float>() : nullptr;
+  for_rectangles(stream, K, C, N, [&](const Rectangle& r) {
+    cpu::gemm(true, false, r.rows, r.columns, N, 1.0f, dy + r.row, K, x + r.column, C, 0.0f,
+              dw + r.row * C + r.column, C);
+    if (db == nullptr || r.column != 0) return;
+    std::memcpy(db + r.row, dy + r.row, static_cast<size_t>(r.rows) * sizeof(float));
+    for (int64_t n = 1; n < N; ++n) cpu::accumulate(dy + n * K + r.row, db + r.row, r.rows);
+  });
+  return 0;
+}
+
+const Implementation kForward[] = {{"gemm", supports_all, no_workspace, launch_linear_fwd}};
+const Implementation kBackwardData[] = {
+    {"gemm", supports_all, no_workspace, launch_linear_bwd_data}};
+const Implementation kBackwardWeights[] = {
+    {"gemm", supports_all, no_workspace, launch_linear_bwd_weights}};
+
+}  // namespace
+
+const ImplementationList cpu_linear_fwd = {kForward, 1};
+const ImplementationList cpu_linear_bwd_data = {kBackwardData, 1};
+const ImplementationList cpu_linear_bwd_weights = {kBackwardWeights, 1};
+
+}  // namespace tanul
