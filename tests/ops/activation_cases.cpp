@@ -37,4 +37,16 @@ std::vector<OpCase> activation_cases() {
   return cases;
 }
 
+std::vector<RejectCase> activation_rejections() {
+  const In bytes{{2, 3}, {}, DType::u8};
+  const In y{{2, 3}, {}}, other{{3, 2}, {}};
+  return {
+      {"relu \"layer\": x must be f32, got u8", OpKind::relu_fwd, {}, {bytes}},
+      {"sigmoid \"layer\": x must be f32, got u8", OpKind::sigmoid_fwd, {}, {bytes}},
+      {"tanh \"layer\": x must be f32, got u8", OpKind::tanh_fwd, {}, {bytes}},
+      {"relu_bwd \"layer\": dy [3, 2] and y [2, 3] must have one shape", OpKind::relu_bwd, {},
+       {other, y}},
+  };
+}
+
 }  // namespace tanul::test

@@ -30,4 +30,16 @@ std::vector<OpCase> elementwise_cases() {
   };
 }
 
+std::vector<RejectCase> elementwise_rejections() {
+  const In a{{2, 3}, {}};
+  return {
+      {"add \"layer\": the inputs must have one shape, got [2, 3] and [3, 2]", OpKind::add_fwd, {},
+       {a, {{3, 2}, {}}}},
+      {"add \"layer\": the inputs must have one shape, got [2, 3] and [2, 3, 1]", OpKind::add_fwd, {},
+       {a, {{2, 3, 1}, {}}}},
+      {"add \"layer\": input 1 must be f32, got i32", OpKind::add_fwd, {},
+       {a, {{2, 3}, {}, DType::i32}}},
+  };
+}
+
 }  // namespace tanul::test

@@ -47,4 +47,26 @@ std::vector<OpCase> linear_cases() {
   };
 }
 
+std::vector<RejectCase> linear_rejections() {
+  const OpKind fwd = OpKind::linear_fwd;
+  const Params params = Params::of(LinearParams{1, ActivationKind::none});
+  const In x{{4, 10}, {}}, w{{7, 10}, {}}, b{{7}, {}};
+  return {
+      {"linear \"layer\": x must be [N, C] (flatten it first), got [4, 10, 1, 1]", fwd, params,
+       {{{4, 10, 1, 1}, {}}, w, b}},
+      {"linear \"layer\": x must be f32, got u8", fwd, params, {{{4, 10}, {}, DType::u8}, w, b}},
+      {"linear \"layer\": x must not be empty, got [0, 10]", fwd, params, {{{0, 10}, {}}, w, b}},
+      {"linear \"layer\": w must be [K, C], got [7]", fwd, params, {x, b, b}},
+      {"linear \"layer\": x has 10 features but w expects 9 (x [4, 10], w [7, 9]); check in_features",
+       fwd, params, {x, {{7, 9}, {}}, b}},
+      {"linear \"layer\": b must be [7], one value for each row of w, got [10]", fwd, params,
+       {x, w, {{10}, {}}}},
+      {"linear \"layer\": b must be f32, got i32", fwd, params, {x, w, {{7}, {}, DType::i32}}},
+      {"linear_bwd_data \"layer\": dy has 6 features but w makes 7 (dy [4, 6], w [7, 10])",
+       OpKind::linear_bwd_data, params, {{{4, 6}, {}}, w}},
+      {"linear_bwd_weights \"layer\": x has 4 samples but dy has 5 (x [4, 10], dy [5, 7])",
+       OpKind::linear_bwd_weights, params, {x, {{5, 7}, {}}}},
+  };
+}
+
 }  // namespace tanul::test

@@ -104,4 +104,29 @@ std::vector<OpCase> pool_cases() {
   return cases;
 }
 
+std::vector<RejectCase> pool_rejections() {
+  const OpKind max = OpKind::max_pool2d_fwd, avg = OpKind::avg_pool2d_fwd;
+  const Shape x{2, 3, 6, 7};
+  const auto with = [&](int R, int S, int stride, int top = 0, int left = 0) {
+    return params_of({"", x, R, S, stride, stride, top, left}, false);
+  };
+  const std::vector<In> in{{x, {}}};
+  return {
+      {"max_pool2d \"layer\": x must be [N, C, H, W], got [2, 3, 6]", max, with(2, 2, 2),
+       {{{2, 3, 6}, {}}}},
+      {"max_pool2d \"layer\": x must be f32, got u8", max, with(2, 2, 2), {{x, {}, DType::u8}}},
+      {"avg_pool2d \"layer\": x must not be empty, got [2, 0, 6, 7]", avg, with(2, 2, 2),
+       {{{2, 0, 6, 7}, {}}}},
+      {"avg_pool2d \"layer\": kernel height must be at least 1, got 0", avg, with(0, 2, 2), in},
+      {"avg_pool2d \"layer\": stride height must be at least 1, got 0", avg, with(2, 2, 0), in},
+      {"max_pool2d \"layer\": padding must not be negative, got -1 and 0 (height)", max,
+       with(2, 2, 2, -1), in},
+      {"max_pool2d \"layer\": padding 2 and 0 (width) must be smaller than the kernel 2; a window "
+       "would see padding only",
+       max, with(2, 2, 2, 0, 2), in},
+      {"max_pool2d \"layer\": kernel width 8 is larger than the padded input 7 (x [2, 3, 6, 7])", max,
+       with(2, 8, 2), in},
+  };
+}
+
 }  // namespace tanul::test

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engine needs of a device: memory, copies, a stream to launch on, and a list of
+// implementations for every step kind. The CPU is built in; other devices are loaded modules that
+// stand behind the same class.
+#pragma once
+
+#include <cstdint>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "kernels/backend_abi.h"
+#include "kernels/op_kind.h"
+#include "tanul/device.h"
+
+namespace tanul {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual Device device() const = 0;
+  virtual std::string description() const = 0;  // "CPU: 2 threads, AVX2"
+  virtual int threads() const = 0;
+  virtual const ImplementationList& implementations(OpKind kind) const = 0;
+
+  // Memory for tensors, zero-filled, aligned to 64 bytes and counted. Throws Error{out_of_memory}.
+  virtual void* allocate(int64_t bytes) = 0;
+  virtual void release(void* memory, int64_t bytes) noexcept = 0;
+  virtual void copy_in(void* device, const void* host, int64_t bytes) = 0;
+  virtual void copy_out(void* host, const void* device, int64_t bytes) = 0;
+
+  virtual Stream* stream() = 0;
+  // Round every run of a plan.
+  virtual void begin_step() = 0;
+  virtual void end_step() noexcept = 0;
+
+  int64_t tensor_bytes() const { return tensor_bytes_; }
+  int64_t peak_tensor_bytes() const { return peak_tensor_bytes_; }
+
+ protected:
+  void count(int64_t bytes) {
+    tensor_bytes_ += bytes;
+    if (tensor_bytes_ > peak_tensor_bytes_) peak_tensor_bytes_ = tensor_bytes_;
+  }
+
+ private:
+  int64_t tensor_bytes_ = 0;
+  int64_t peak_tensor_bytes_ = 0;
+};
+
+// threads 0: all processors that this process may use. Throws as find_device does.
+std::unique_ptr<Backend> open_backend(const Device& device, int threads);
+
+// Device memory that is given back when it goes out of scope.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(Backend& backend, int64_t bytes)
+      : backend_(&backend), data_(backend.allocate(bytes)), bytes_(bytes) {}
+  ~DeviceMemory() { reset(); }
+  DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  void reset() noexcept {
+    if (data_ != nullptr) backend_->release(data_, bytes_);
+    data_ = nullptr;
+    bytes_ = 0;
+  }
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  void swap(DeviceMemory& other) noexcept {
+    std::swap(backend_, other.backend_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+  }
+  Backend* backend_ = nullptr;
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace tanul

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finding devices, and the CPU backend.
+#include "tanul/device.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <optional>
+
+#include "backend/backend.h"
+#include "core/format.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/op.h"
+
+namespace tanul {
+
+namespace {
+
+constexpr const char* kNoCuda = "this build has no CUDA backend";
+constexpr int kMostThreads = 1024;
+
+int available_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.rfind("model name", 0) == 0) {
+      const size_t at = line.find(": ");
+      if (at != std::string::npos) return line.substr(at + 2);
+    }
+  }
+  return "unknown";
+}
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(int threads) : stream_(threads) {}
+
+  Device device() const override { return {DeviceType::cpu, 0}; }
+  std::string description() const override {
+    const int n = threads();
+    return fmt::format("CPU: {} thread{}, {}", n, n == 1 ? "" : "s", cpu::simd_target());
+  }
+  int threads() const override { return stream_.threads(); }
+  const ImplementationList& implementations(OpKind kind) const override {
+    return cpu_implementations(kind);
+  }
+
+  void* allocate(int64_t bytes) override {
+    const auto rounded = static_cast<size_t>((std::max<int64_t>(bytes, 1) + 63) / 64 * 64);
+    void* memory = std::aligned_alloc(64, rounded);
+    if (memory == nullptr) {
+      fail(Code::out_of_memory, "the plan needs {} bytes and the system does not give them", bytes);
+    }
+    std::memset(memory, 0, rounded);
+    count(bytes);
+    return memory;
+  }
+  void release(void* memory, int64_t bytes) noexcept override {
+    std::free(memory);
+    count(-bytes);
+  }
+  void copy_in(void* device, const void* host, int64_t bytes) override {
+    std::memcpy(device, host, static_cast<size_t>(bytes));
+  }
+  void copy_out(void* host, const void* device, int64_t bytes) override {
+    std::memcpy(host, device, static_cast<size_t>(bytes));
+  }
+
+  Stream* stream() override { return &stream_; }
+  void begin_step() override { blas_.emplace(); }
+  void end_step() noexcept override { blas_.reset(); }
+
+ private:
+  Stream stream_;
+  std::optional<cpu::BlasSingleThread> blas_;
+};
+
+}  // namespace
+
+std::string Device::str() const {
+  return type == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(index);
+}
+
+Device find_device(const std::string& name, std::string* why_not_gpu) {
+  if (name == "auto") {
+    if (why_not_gpu != nullptr) *why_not_gpu = kNoCuda;
+    return {DeviceType::cpu, 0};
+  }
+  if (name == "cpu") return {DeviceType::cpu, 0};
+  const bool is_numbered = name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 10 &&
+                           std::all_of(name.begin() + 5, name.end(),
+                                       [](char c) { return c >= '0' && c <= '9'; });
+  if (name == "cuda" || is_numbered) {
+    fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name,
+         kNoCuda);
+  }
+  fail(Code::invalid_argument, "there is no device \"{}\"; devices are auto, cpu, cuda, cuda:N",
+       name);
+}
+
+std::unique_ptr<Backend> open_backend(const Device& device, int threads) {
+  if (threads < 0 || threads > kMostThreads) {
+    fail(Code::invalid_argument, "threads must be between 0 (all processors) and {}, got {}",
+         kMostThreads, threads);
+  }
+  if (device.type != DeviceType::cpu) fail(Code::device, "{}: {}", device.str(), kNoCuda);
+  return std::make_unique<CpuBackend>(threads > 0 ? threads : available_processors());
+}
+
+const char* version() { return TANUL_VERSION; }
+
+SystemInfo system_info() {
+  SystemInfo info;
+  info.version = TANUL_VERSION;
+  info.build = TANUL_BUILD_DESCRIPTION;
+  info.cpu = cpu_model();
+  info.isa = {cpu::simd_target()};
+  info.threads = available_processors();
+  info.blas = cpu::blas_description();
+  info.cuda = kNoCuda;
+  return info;
+}
+
+}  // namespace tanul

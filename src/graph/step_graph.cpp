@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph/step_graph.h"
+
+#include <algorithm>
+
+#include "core/format.h"
+#include "graph/autodiff.h"
+#include "graph/fuse.h"
+#include "kernels/input_load/input_load.h"
+#include "kernels/op.h"
+#include "kernels/optim/optim.h"
+
+namespace tanul {
+
+namespace {
+
+Shape with_batch(const Shape& shape, int64_t batch) {
+  Shape result = shape;
+  result[0] = batch;
+  return result;
+}
+
+// The mutation nodes of the optimizer, one per parameter, in parameter order.
+std::vector<Node> update_nodes(Graph& graph, const Model::Impl& model,
+                               const std::vector<ValueId>& parameters,
+                               const std::vector<ValueId>& gradients,
+                               const StepGraphOptions& options, ValueId clip) {
+  std::vector<Node> updates;
+  const auto add_state = [&](const ParameterInfo& info, const char* suffix) {
+    Value value;
+    value.name = info.name + suffix;
+    value.shape = info.shape;
+    value.kind = ValueKind::state;
+    return graph.add_value(value);
+  };
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (gradients[i] == kNoValue) continue;
+    const ParameterInfo& info = model.parameters[i];
+    const bool decays = options.decay_biases || !info.is_bias;
+    const ValueId w = parameters[i];
+    const ValueId g = gradients[i];
+    Node node;
+    node.layer = info.name.substr(0, info.name.rfind('.'));
+    node.phase = Phase::update;
+    if (const auto* sgd = std::get_if<Sgd>(&options.optimizer)) {
+      node.kind = OpKind::sgd_update;
+      const ValueId v = sgd->momentum != 0 ? add_state(info, ".momentum") : kNoValue;
+      node.in = {w, g, v, clip};
+      node.out = {w, v};
+      node.params = Params::of(SgdParams{sgd->momentum, sgd->dampening,
+                                         decays ? sgd->weight_decay : 0.0f, 1.0f, sgd->nesterov});
+    } else {
+      const auto* adam = std::get_if<Adam>(&options.optimizer);
+      const auto* adamw = std::get_if<AdamW>(&options.optimizer);
+      node.kind = OpKind::adam_update;
+      const ValueId m = add_state(info, ".adam_m");
+      const ValueId v = add_state(info, ".adam_v");
+      node.in = {w, g, m, v, clip};
+      node.out = {w, m, v};
+      node.params =
+          adam != nullptr
+              ? Params::of(AdamParams{adam->beta1, adam->beta2, adam->eps,
+                                      decays ? adam->weight_decay : 0.0f, 1.0f, 0})
+              : Params::of(AdamParams{adamw->beta1, adamw->beta2, adamw->eps,
+                                      decays ? adamw->weight_decay : 0.0f, 1.0f, 1});
+    }
+    updates.push_back(std::move(node));
+  }
+  return updates;
+}
+
+// Puts each update right behind the last node that reads its parameter or makes its gradient, so
+// that the gradient's memory is free again at once.
+void schedule_updates(Graph& graph, std::vector<Node> updates) {
+  std::vector<std::vector<Node>> behind(graph.nodes.size());
+  for (Node& update : updates) {
+    size_t last = 0;
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      const auto touches = [&](const std::vector<ValueId>& ids) {
+        return std::any_of(ids.begin(), ids.end(), [&](ValueId id) {
+          return id != kNoValue &&
+                 std::find(update.in.begin(), update.in.end(), id) != update.in.end();
+        });
+      };
+      if (touches(graph.nodes[i].in) || touches(graph.nodes[i].out)) last = i;
+    }
+    behind[last].push_back(std::move(update));
+  }
+  std::vector<Node> nodes = std::move(graph.nodes);
+  graph.nodes.clear();
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    graph.nodes.push_back(std::move(nodes[i]));
+    for (Node& update : behind[i]) {
+      graph.add_mutation(update.kind, update.layer, update.phase, update.in, update.out,
+                         update.params);
+    }
+  }
+}
+
+// Outputs that nobody reads and the op need not write are left out.
+void drop_unread_outputs(Graph& graph) {
+  std::vector<bool> is_read(graph.values.size(), false);
+  for (const Node& node : graph.nodes) {
+    for (ValueId in : node.in) {
+      if (in != kNoValue) is_read[static_cast<size_t>(in)] = true;
+    }
+  }
+  for (Node& node : graph.nodes) {
+    for (size_t i = 0; i < node.out.size(); ++i) {
+      const ValueId out = node.out[i];
+      if (out == kNoValue || is_read[static_cast<size_t>(out)] || graph.value(out).keep) continue;
+      if ((op_def(node.kind).optional_outputs >> i & 1) != 0) node.out[i] = kNoValue;
+    }
+  }
+}
+
+}  // namespace
+
+StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
+  const Model::Impl& from = model.impl();
+  if (options.batch < 1) {
+    fail(Code::invalid_argument, "the batch must be at least 1, got {}", options.batch);
+  }
+  if (options.is_training && from.loss_kind == LossKind::none) {
+    fail(Code::invalid_argument, "model \"{}\" has no loss, so it cannot be trained", from.name);
+  }
+  StepGraph step;
+  Graph& graph = step.graph;
+  std::vector<ValueId> here(from.graph.values.size(), kNoValue);  // the model's values, in `graph`
+
+  // Inputs: samples as they lie in the data set, normalised by the first step.
+  const Value& input = from.graph.value(from.input);
+  Value samples;
+  samples.name = "samples";
+  samples.shape = with_batch(input.shape, options.batch);
+  samples.dtype = options.sample_dtype;
+  samples.kind = ValueKind::input;
+  step.samples = graph.add_value(samples);
+  const int64_t channels = input.shape.rank() > 2 ? input.shape[1] : 1;
+  for (ValueId* id : {&step.mean, &step.deviation}) {
+    Value value;
+    value.name = id == &step.mean ? "normalization.mean" : "normalization.deviation";
+    value.shape = Shape{channels};
+    value.kind = ValueKind::state;
+    *id = graph.add_value(value);
+  }
+  here[static_cast<size_t>(from.input)] =
+      graph
+          .add_node(OpKind::input_load, "input", Phase::load,
+                    {step.samples, step.mean, step.deviation}, Params::of(InputLoadParams{}))
+          .front();
+
+  for (size_t i = 0; i < from.graph.values.size(); ++i) {
+    const Value& value = from.graph.values[i];
+    if (value.kind == ValueKind::parameter || value.kind == ValueKind::constant) {
+      here[i] = graph.add_value(value);
+    }
+  }
+  if (from.target != kNoValue) {
+    Value target = from.graph.value(from.target);
+    target.dtype = options.target_dtype;
+    target.shape = options.target_dtype == DType::i32 ? Shape{options.batch}
+                                                      : with_batch(target.shape, options.batch);
+    step.target = here[static_cast<size_t>(from.target)] = graph.add_value(target);
+  }
+
+  for (const Node& node : from.graph.nodes) {
+    std::vector<ValueId> in;
+    for (ValueId id : node.in) {
+      in.push_back(id == kNoValue ? kNoValue : here[static_cast<size_t>(id)]);
+    }
+    if (!options.is_training && op_def(node.kind).identity_in_evaluation) {
+      here[static_cast<size_t>(node.out.front())] = in.front();
+      continue;
+    }
+    const auto out = graph.add_node(node.kind, node.layer, node.phase, in, node.params);
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (node.out[i] == kNoValue) continue;
+      here[static_cast<size_t>(node.out[i])] = out[i];
+      graph.value(out[i]).name = from.graph.value(node.out[i]).name;
+    }
+  }
+  step.output = here[static_cast<size_t>(from.output)];
+  if (from.loss != kNoValue) {
+    step.loss = here[static_cast<size_t>(from.loss)];
+    step.stats = here[static_cast<size_t>(from.stats)];
+    graph.value(step.loss).keep = true;
+    graph.value(step.stats).keep = true;
+  }
+  graph.value(step.output).keep = !options.is_training;
+  step.fused = fuse(graph, {step.output, step.loss});
+
+  if (options.is_training) {
+    std::vector<ValueId> parameters;
+    for (ValueId id : from.parameter_values) parameters.push_back(here[static_cast<size_t>(id)]);
+    const std::vector<ValueId> gradients = differentiate(graph, step.loss, parameters);
+    ValueId clip = kNoValue;
+    if (options.clip_norm > 0) {
+      std::vector<ValueId> present;
+      for (ValueId g : gradients) {
+        if (g != kNoValue) present.push_back(g);
+      }
+      clip = graph
+                 .add_node(OpKind::clip_scale, "clip", Phase::update, present,
+                           Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
+                 .front();
+    }
+    schedule_updates(graph, update_nodes(graph, from, parameters, gradients, options, clip));
+  }
+  drop_unread_outputs(graph);
+  return step;
+}
+
+}  // namespace tanul

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan: the steps of a graph in order, each with its implementation and its operands' addresses in
+// two regions of memory: the persistent one (parameters, state, constants; shared by all plans of a
+// trainer) and the scratch one (inputs and the packed arena). Nothing is allocated after it is built.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph/step_graph.h"
+#include "kernels/backend_abi.h"
+#include "plan/liveness.h"
+#include "tanul/plan.h"
+
+namespace tanul {
+
+struct PlanStep {
+  int (*launch)(Stream* stream, const StepArgs& args);
+  StepArgs args;
+  int32_t node;  // of the graph, for labels
+};
+
+struct PlanOptions {
+  int threads = 1;
+  std::function<const ImplementationList&(OpKind)> implementations;
+  // Implementation by step kind, in place of the first that fits.
+  std::vector<std::pair<std::string, std::string>> force;
+};
+
+class Plan {
+ public:
+  // Selects implementations, finds lifetimes, packs. Throws Error{invalid_argument, unsupported}.
+  Plan(const Model& model, const StepGraphOptions& graph_options, const PlanOptions& options);
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+
+  const StepGraph& step_graph() const { return step_; }
+  const std::vector<PlanStep>& steps() const { return steps_; }
+  const PlanInfo& info() const { return info_; }
+  int64_t scratch_bytes() const { return scratch_bytes_; }
+
+  // Parameters, state and constants: they live outside the plan's own memory.
+  std::vector<ValueId> persistent_values() const;
+
+  // Fixes all addresses. `persistent` gives the memory of a persistent value by name.
+  void bind(const std::function<std::byte*(const std::string& name)>& persistent,
+            std::byte* scratch, const StepBlock* block);
+
+  // Where a value lies, once bound; null where it is nowhere.
+  std::byte* address(ValueId value) const { return addresses_[static_cast<size_t>(value)]; }
+
+ private:
+  void select(const PlanOptions& options);
+  void lay_out();
+  void explain(const Model& model, const StepGraphOptions& graph_options);
+
+  StepGraph step_;
+  Liveness live_;
+  Packing packing_;
+  std::vector<Operand> operands_;
+  std::vector<PlanStep> steps_;
+  std::vector<int64_t> input_offsets_;   // of each value that is an input, in scratch; else -1
+  std::vector<int64_t> workspace_bytes_;  // of each step
+  std::vector<int32_t> workspace_buffer_; // of each step, in packing_; kNoBuffer without
+  int64_t input_bytes_ = 0;
+  int64_t scratch_bytes_ = 0;
+  std::vector<std::byte*> addresses_;
+  PlanInfo info_;
+};
+
+}  // namespace tanul

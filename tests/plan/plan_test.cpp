@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's promises about memory, on random networks: every operand still holds what was put
+// there when it is read.
+#include "plan/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+
+#include "core/philox.h"
+#include "kernels/op.h"
+#include "tanul/trainer.h"
+
+namespace tanul {
+namespace {
+
+PlanOptions cpu_options() {
+  PlanOptions options;
+  options.threads = 2;
+  options.implementations = [](OpKind kind) -> const ImplementationList& {
+    return cpu_implementations(kind);
+  };
+  return options;
+}
+
+// Draws from a fixed sequence.
+class Draw {
+ public:
+  explicit Draw(uint32_t which) : random_{11, philox_stream("plan_test"), which} {}
+  int64_t below(int64_t bound) {
+    return static_cast<int64_t>(random_.below(2 * next_++, static_cast<uint64_t>(bound)));
+  }
+
+ private:
+  Philox random_;
+  uint64_t next_ = 0;
+};
+
+// A network of 3 to 20 random layers with residual connections and concatenations.
+Model random_model(uint32_t which) {
+  Draw draw(which);
+  ModelBuilder m("random");
+  const int64_t size = 6 + 2 * draw.below(4);
+  std::vector<Var> planes{m.input({1 + draw.below(3), size, size})};
+  const int64_t layers = 3 + draw.below(18);
+  for (int64_t i = 0; i < layers; ++i) {
+    const Var x = planes[static_cast<size_t>(draw.below(static_cast<int64_t>(planes.size())))];
+    Var y = x;
+    switch (draw.below(9)) {
+      case 0:
+      case 1: y = m.conv2d(x, {.out = 1 + draw.below(5), .kernel = 3, .pad = 1}); break;
+      case 2: y = m.relu(m.conv2d(x, {.out = 1 + draw.below(5), .kernel = 1})); break;
+      case 3: y = m.relu(x); break;
+      case 4: y = m.tanh(x); break;
+      case 5: y = m.dropout(x, {.p = 0.3}); break;
+      case 6: y = m.max_pool2d(x, {.kernel = 3, .stride = 1, .pad = 1}); break;
+      case 7: {
+        const Var other = planes[static_cast<size_t>(draw.below(static_cast<int64_t>(planes.size())))];
+        y = m.shape(x) == m.shape(other) ? m.add(x, other) : m.concat({x, other});
+        break;
+      }
+      default: y = m.sigmoid(m.add(x, x)); break;
+    }
+    planes.push_back(y);
+  }
+  // Everything that was made is read by the end, so that no layer is idle.
+  Var all = planes.size() > 14 ? planes.back() : m.concat({planes.begin() + 1, planes.end()});
+  all = m.flatten(draw.below(2) == 0 ? all : m.avg_pool2d(all, {.kernel = 2}));
+  m.softmax_cross_entropy(m.linear(all, {.out = 3}));
+  return m.build();
+}
+
+// Walks the plan and keeps a map of which value owns which bytes. Each step must find its inputs
+// intact, and may write only where nothing alive lies, but for what it declares in place.
+void check_ownership(const Plan& plan) {
+  const Graph& graph = plan.step_graph().graph;
+  std::map<std::byte*, std::pair<std::byte*, ValueId>> owner;  // begin -> {end, value}
+  std::map<ValueId, ValueId> root;  // of views
+  const auto root_of = [&](ValueId id) { return root.count(id) != 0 ? root[id] : id; };
+  const auto claim = [&](ValueId id) {
+    std::byte* begin = plan.address(id);
+    ASSERT_NE(begin, nullptr) << graph.value(id).name;
+    std::byte* end =
+        begin + graph.value(id).shape.elems() * dtype_bytes(graph.value(id).dtype);
+    for (auto it = owner.begin(); it != owner.end();) {
+      const bool overlaps = it->first < end && begin < it->second.first;
+      it = overlaps ? owner.erase(it) : std::next(it);
+    }
+    owner[begin] = {end, id};
+  };
+  const auto expect_owned = [&](ValueId id, const char* when, size_t n) {
+    const auto found = owner.find(plan.address(id));
+    ASSERT_TRUE(found != owner.end() && found->second.second == root_of(id))
+        << "\"" << graph.value(id).name << "\" was overwritten before it was read (" << when
+        << " of node " << n << ", " << op_name(graph.nodes[n].kind) << ")";
+  };
+  for (size_t i = 0; i < graph.values.size(); ++i) {
+    const auto id = static_cast<ValueId>(i);
+    if (graph.value(id).kind != ValueKind::temp) claim(id);
+  }
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    for (ValueId in : node.in) {
+      if (in != kNoValue) ASSERT_NO_FATAL_FAILURE(expect_owned(in, "input", n));
+    }
+    if (op_is_view(node.kind)) {
+      root[node.out.front()] = root_of(node.in.front());
+      continue;
+    }
+    for (size_t o = 0; o < node.out.size(); ++o) {
+      const ValueId out = node.out[o];
+      if (out == kNoValue) continue;
+      ASSERT_NO_FATAL_FAILURE(claim(out));
+      // An output may take the place of an input only where the op says so.
+      for (size_t i = 0; i < node.in.size(); ++i) {
+        const ValueId in = node.in[i];
+        if (in == kNoValue || in == out) continue;
+        const auto found = owner.find(plan.address(in));
+        if (found != owner.end() && found->second.second == root_of(in)) continue;
+        bool declared = false;
+        for (const InPlace& pair : op_def(node.kind).in_place) {
+          declared |= pair.in == static_cast<int>(i) && pair.out == static_cast<int>(o);
+        }
+        ASSERT_TRUE(declared) << op_name(node.kind) << " overwrites its input " << i;
+      }
+    }
+    // Outputs of one step do not overlap each other.
+    for (ValueId out : node.out) {
+      if (out != kNoValue) ASSERT_NO_FATAL_FAILURE(expect_owned(out, "output", n));
+    }
+  }
+  for (ValueId id : {plan.step_graph().loss, plan.step_graph().stats}) {
+    const auto found = owner.find(plan.address(id));
+    ASSERT_TRUE(found != owner.end() && found->second.second == root_of(id))
+        << graph.value(id).name << " did not live to the end";
+  }
+}
+
+TEST(Plan, RandomNetworksReadWhatWasWritten) {
+  double ratio = 0;
+  constexpr uint32_t kModels = 1000;
+  for (uint32_t which = 0; which < kModels; ++which) {
+    const Model model = random_model(which);
+    StepGraphOptions graph_options;
+    graph_options.batch = 1 + which % 5;
+    graph_options.is_training = which % 4 != 3;
+    graph_options.optimizer = which % 2 == 0 ? Optimizer{Sgd{0.1f, 0.9f}} : Optimizer{Adam{}};
+    graph_options.clip_norm = which % 3 == 0 ? 1.0 : 0.0;
+    Plan plan(model, graph_options, cpu_options());
+    // Addresses are only compared, never read: any distinct ones will do.
+    auto* base = reinterpret_cast<std::byte*>(uintptr_t{1} << 40);
+    std::map<std::string, std::byte*> persistent;
+    plan.bind(
+        [&](const std::string& name) {
+          const auto at = persistent.emplace(name, base - ((persistent.size() + 1) << 20));
+          return at.first->second;
+        },
+        base, nullptr);
+    ASSERT_NO_FATAL_FAILURE(check_ownership(plan)) << "model " << which;
+    ratio += static_cast<double>(plan.info().activation_bytes) /
+             static_cast<double>(plan.info().activation_lower_bound_bytes);
+  }
+  RecordProperty("mean_ratio_to_lower_bound", std::to_string(ratio / kModels));
+  EXPECT_LT(ratio / kModels, 1.02);
+}
+
+Model small_model() {
+  ModelBuilder m("small");
+  Var x = m.input({1, 8, 8});
+  x = m.max_pool2d(m.relu(m.conv2d(x, {.out = 4, .kernel = 3, .pad = 1})), {.kernel = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  return m.build();
+}
+
+TEST(Plan, FusesTheActivationAndSaysSo) {
+  const PlanInfo info = make_plan(small_model(), {.device = "cpu", .batch = 4});
+  ASSERT_EQ(info.layers.size(), 7u);
+  EXPECT_EQ(info.layers[1].name, "conv1");
+  EXPECT_EQ(info.layers[1].description, "conv2d 3x3 /1 +1");
+  EXPECT_EQ(info.layers[1].parameters, 4 * 9 + 4);
+  EXPECT_EQ(info.layers[1].output, (Shape{4, 4, 8, 8}));
+  EXPECT_EQ(info.layers[1].flops, 2.0 * 4 * 4 * 64 * 9);
+  EXPECT_EQ(info.layers[2].name, "relu1");
+  EXPECT_EQ(info.layers[2].fused_into, "conv1");
+  for (const StepInfo& step : info.steps) EXPECT_NE(step.op, "relu_fwd");
+}
+
+TEST(Plan, AnInputThatNeedsNoGradientGetsNone) {
+  for (const StepInfo& step : make_plan(small_model(), {.device = "cpu", .batch = 4}).steps) {
+    EXPECT_NE(step.op, "conv2d_bwd_data");
+  }
+}
+
+TEST(Plan, EvaluationKeepsNoArgmaxAndNoGradients) {
+  const PlanInfo info = make_plan(small_model(), {.device = "cpu", .batch = 4}, false);
+  for (const StepInfo& step : info.steps) EXPECT_NE(step.phase, "backward");
+  const PlanInfo training = make_plan(small_model(), {.device = "cpu", .batch = 4});
+  EXPECT_LT(info.total_bytes, training.total_bytes);
+}
+
+TEST(Plan, DropoutIsIdentityInEvaluation) {
+  ModelBuilder m;
+  Var x = m.flatten(m.input({1, 4, 4}));
+  m.softmax_cross_entropy(m.linear(m.dropout(x), {.out = 2}));
+  const Model model = m.build();
+  int training = 0;
+  int evaluation = 0;
+  for (const StepInfo& s : make_plan(model, {.device = "cpu"}, true).steps) {
+    training += s.op == "dropout_fwd";
+  }
+  for (const StepInfo& s : make_plan(model, {.device = "cpu"}, false).steps) {
+    evaluation += s.op == "dropout_fwd";
+  }
+  EXPECT_EQ(training, 1);
+  EXPECT_EQ(evaluation, 0);
+}
+
+std::string error_of(const TrainerOptions& options) {
+  try {
+    make_plan(small_model(), options);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Plan, ForcingWhatIsNotThereIsAnError) {
+  EXPECT_EQ(error_of({.device = "cpu", .force = {{"conv2d_fwd", "magic"}}}).substr(0, 51),
+            "force: conv2d_fwd has no implementation \"magic\"; it");
+  EXPECT_EQ(error_of({.device = "cpu", .force = {{"conv9d", "magic"}}}),
+            "force: there is no step kind \"conv9d\"; `tanul plan --steps` lists them");
+}
+
+TEST(Plan, RefusesDevicesThatAreNotThere) {
+  EXPECT_EQ(error_of({.device = "cuda"}),
+            "device \"cuda\": no GPU can be used: this build has no CUDA backend; \"auto\" trains on "
+            "the CPU");
+  EXPECT_EQ(error_of({.device = "tpu"}),
+            "there is no device \"tpu\"; devices are auto, cpu, cuda, cuda:N");
+}
+
+}  // namespace
+}  // namespace tanul
