@@ -181,18 +181,12 @@ void TanhBwd(const float* dy, const float* y, float* dx, int64_t n) {
 
 void BiasActivation(float* y, float bias, int64_t n, ActivationKind activation) {
   switch (activation) {
-    case ActivationKind::none:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return v; });
-      break;
-    case ActivationKind::relu:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); });
-      break;
+    case ActivationKind::none: bias_map(y, bias, n, [](V v) HWY_ATTR { return v; }); break;
+    case ActivationKind::relu: bias_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); }); break;
     case ActivationKind::sigmoid:
       bias_map(y, bias, n, [](V v) HWY_ATTR { return sigmoid(v); });
       break;
-    case ActivationKind::tanh:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); });
-      break;
+    case ActivationKind::tanh: bias_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); }); break;
   }
 }
 void BiasRowActivation(float* y, const float* bias, int64_t n, ActivationKind activation) {
@@ -282,22 +276,26 @@ void AdamUpdate(float* w, const float* g, float* m, float* v, int64_t n, float s
   });
 }
 
-// The vector of elements at p, p + stride, p + 2 stride, …; stride 2 reads up to the element behind
-// the last one it needs, so the caller keeps the last window for a narrower vector.
+// The vector of elements s of consecutive windows: at p, p + stride, p + 2 stride, …. Two vectors in
+// a row hold one element more than stride 2 needs, in front (s > 0) or behind (s = 0): it lies inside
+// a window either way, but for windows of width 1.
 template <class DT>
-HWY_INLINE hn::Vec<DT> load_strided(DT d, const float* p, int32_t stride) {
-  const hn::Vec<DT> lo = hn::LoadU(d, p);
+HWY_INLINE hn::Vec<DT> load_strided(DT d, const float* p, int32_t stride, int64_t s) {
 #if HWY_TARGET == HWY_SCALAR
   (void)stride;
-  return lo;
+  (void)s;
+  return hn::LoadU(d, p);
 #else
-  return stride == 1 ? lo : hn::ConcatEven(d, hn::LoadU(d, p + hn::Lanes(d)), lo);
+  if (stride == 1) return hn::LoadU(d, p);
+  const size_t lanes = hn::Lanes(d);
+  if (s > 0) return hn::ConcatOdd(d, hn::LoadU(d, p - 1 + lanes), hn::LoadU(d, p - 1));
+  return hn::ConcatEven(d, hn::LoadU(d, p + lanes), hn::LoadU(d, p));
 #endif
 }
 
-// How many windows a vector loop may take: with stride 2 it stays one element away from the end.
+// How many windows the vector loops may take.
 HWY_INLINE int64_t safe_windows(const PoolRow& row) {
-  return row.stride_w == 1 ? row.count : row.count - 1;
+  return row.stride_w == 2 && row.kernel_w == 1 ? row.count - 1 : row.count;
 }
 
 template <class DT>
@@ -308,12 +306,12 @@ HWY_INLINE int64_t max_pool_vectors(DT d, const PoolRow& row, int64_t q, int32_t
   for (; q + lanes <= safe_windows(row); q += lanes) {
     const int64_t first = q * row.stride_w;
     const float* x = row.x + first;
-    auto best = load_strided(d, x, row.stride_w);
+    auto best = load_strided(d, x, row.stride_w, 0);
     auto offset = hn::Zero(di);
     for (int64_t r = 0; r < row.kernel_h; ++r) {
       for (int64_t s = r == 0 ? 1 : 0; s < row.kernel_w; ++s) {
         const int64_t at = r * row.ldx + s;
-        const auto v = load_strided(d, x + at, row.stride_w);
+        const auto v = load_strided(d, x + at, row.stride_w, s);
         const auto take = hn::AndNot(hn::Le(v, best), hn::Eq(best, best));
         best = hn::IfThenElse(take, v, best);
         offset =
@@ -364,7 +362,7 @@ HWY_INLINE int64_t average_pool_vectors(DT d, const PoolRow& row, int64_t q, flo
     auto total = hn::Zero(d);
     for (int64_t r = 0; r < row.kernel_h; ++r) {
       for (int64_t s = 0; s < row.kernel_w; ++s) {
-        total = hn::Add(total, load_strided(d, x + r * row.ldx + s, row.stride_w));
+        total = hn::Add(total, load_strided(d, x + r * row.ldx + s, row.stride_w, s));
       }
     }
     hn::StoreU(hn::Div(total, hn::Set(d, divisor)), d, y + q);
