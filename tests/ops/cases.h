@@ -17,14 +17,14 @@ namespace tanul::test {
 // How the elements of an operand are made.
 struct Fill {
   enum Kind {
-    normal,           // standard normal times `scale`
-    integers,         // -scale … scale
-    half_integers,    // the same plus 1/2
-    distinct,         // a permutation of multiples of `scale`: no ties
-    away_from_zero,   // |value| at least 1/4: no kinks at 0
-    positive,         // 1/2 … 3/2 times scale
-    labels,           // 0 … scale-1
-    list,             // `values`, repeated
+    normal,          // standard normal times `scale`
+    integers,        // -scale … scale
+    half_integers,   // the same plus 1/2
+    distinct,        // a permutation of multiples of `scale`: no ties
+    away_from_zero,  // |value| at least 1/4: no kinks at 0
+    positive,        // 1/2 … 3/2 times scale
+    labels,          // 0 … scale-1
+    list,            // `values`, repeated
   };
   Kind kind = normal;
   double scale = 1;
@@ -69,8 +69,8 @@ struct Family {
   std::vector<RejectCase> (*rejections)();
 };
 
-#define TANUL_FAMILY(name)                     \
-  std::vector<OpCase> name##_cases();          \
+#define TANUL_FAMILY(name)            \
+  std::vector<OpCase> name##_cases(); \
   std::vector<RejectCase> name##_rejections();
 #include "families.def"
 #undef TANUL_FAMILY

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/concat/concat.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -53,23 +52,36 @@ std::vector<RejectCase> concat_rejections() {
   parts.extents[0] = 3;
   parts.extents[1] = 1;
   return {
-      {"concat \"layer\": axis 4 does not exist, inputs [2, 3, 4, 5] have axes 0 to 3", fwd, along(4),
+      {"concat \"layer\": axis 4 does not exist, inputs [2, 3, 4, 5] have axes 0 to 3",
+       fwd,
+       along(4),
        {{{2, 3, 4, 5}, {}}, {{2, 3, 4, 5}, {}}}},
-      {"concat \"layer\": axis -1 does not exist, inputs [2, 3] have axes 0 to 1", fwd, along(-1),
+      {"concat \"layer\": axis -1 does not exist, inputs [2, 3] have axes 0 to 1",
+       fwd,
+       along(-1),
        {{{2, 3}, {}}}},
       {"concat \"layer\": inputs have the same extents but along axis 1, input 0 is [2, 3, 4, 5], "
        "input 1 is [2, 3, 4, 6]",
-       fwd, along(1), {{{2, 3, 4, 5}, {}}, {{2, 3, 4, 6}, {}}}},
-      {"concat \"layer\": inputs have the same extents but along axis 0, input 0 is [2, 3], input 2 is "
+       fwd,
+       along(1),
+       {{{2, 3, 4, 5}, {}}, {{2, 3, 4, 6}, {}}}},
+      {"concat \"layer\": inputs have the same extents but along axis 0, input 0 is [2, 3], input "
+       "2 is "
        "[2, 3, 1]",
-       fwd, along(0), {{{2, 3}, {}}, {{1, 3}, {}}, {{2, 3, 1}, {}}}},
-      {"concat \"layer\": inputs are f32, input 1 is i32", fwd, along(1),
+       fwd,
+       along(0),
+       {{{2, 3}, {}}, {{1, 3}, {}}, {{2, 3, 1}, {}}}},
+      {"concat \"layer\": inputs are f32, input 1 is i32",
+       fwd,
+       along(1),
        {{{2, 3}, {}}, {{2, 3}, {}, DType::i32}}},
       {"concat \"layer\": 1 to 14 inputs can be joined, got 15", fwd, along(1),
        std::vector<In>(15, In{{2, 3}, {}})},
       {"concat \"layer\": inputs have 1 to 6 axes, got []", fwd, along(0), {{Shape{}, {}}}},
       {"concat_bwd \"layer\": the parts have 4 together along axis 1, dy [2, 5] has 5",
-       OpKind::concat_bwd, Params::of(parts), {{{2, 5}, {}}}},
+       OpKind::concat_bwd,
+       Params::of(parts),
+       {{{2, 5}, {}}}},
   };
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/conv2d/conv2d.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -9,7 +8,7 @@ namespace {
 
 struct Conv {
   std::string name;
-  Shape x;              // [N, C, H, W]
+  Shape x;  // [N, C, H, W]
   int64_t K, R, S;
   int stride_h = 1, stride_w = 1;
   int top = 0, left = 0, bottom = 0, right = 0;
@@ -87,7 +86,17 @@ std::vector<OpCase> conv2d_cases() {
       // Padding.
       {"asymmetric padding: all four differ", {2, 2, 6, 7}, 3, 3, 3, 1, 1, 0, 1, 2, 3},
       {"padding at the end only: SAME of stride 2", {1, 3, 8, 8}, 4, 3, 3, 2, 2, 0, 0, 1, 1},
-      {"padding wider than the kernel: pure bias at the rim", {1, 2, 3, 3}, 2, 2, 2, 1, 1, 3, 3, 3, 3},
+      {"padding wider than the kernel: pure bias at the rim",
+       {1, 2, 3, 3},
+       2,
+       2,
+       2,
+       1,
+       1,
+       3,
+       3,
+       3,
+       3},
       // Dilation.
       {"dilation 2", {2, 3, 9, 9}, 4, 3, 3, 1, 1, 0, 0, 0, 0, 2, 2},
       {"dilation 3 1 with padding 3 1", {1, 2, 10, 8}, 3, 3, 3, 1, 1, 3, 1, 3, 1, 3, 1},
@@ -112,7 +121,21 @@ std::vector<OpCase> conv2d_cases() {
       {"fused ReLU", {2, 3, 8, 8}, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true, kRelu},
       {"fused ReLU, no bias", {2, 3, 8, 8}, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, false, kRelu},
       {"fused ReLU in 2 groups, stride 2",
-       {3, 4, 9, 9}, 6, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 2, true, kRelu},
+       {3, 4, 9, 9},
+       6,
+       3,
+       3,
+       2,
+       2,
+       1,
+       1,
+       1,
+       1,
+       1,
+       1,
+       2,
+       true,
+       kRelu},
       {"fused sigmoid", {2, 2, 6, 6}, 3, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1, true, kSigmoid},
       {"fused tanh", {2, 2, 6, 6}, 3, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1, true, kTanh},
       {"fused tanh, no bias, 1x1", {1, 4, 5, 5}, 3, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, false, kTanh},
@@ -120,6 +143,103 @@ std::vector<OpCase> conv2d_cases() {
   std::vector<OpCase> cases;
   for (const Conv& c : all) cases.push_back(make(c));
   return cases;
+}
+
+std::vector<RejectCase> conv2d_rejections() {
+  const OpKind fwd = OpKind::conv2d_fwd;
+  const Shape x_shape{2, 4, 6, 7};
+  const In x{x_shape, {}}, w{{8, 4, 3, 3}, {}}, b{{8}, {}};
+  const Conv plain{"", x_shape, 8, 3, 3};
+  const Params params = params_of(plain);
+  const auto changed = [&](void (*change)(Conv2dParams&)) {
+    Conv2dParams p = params.as<Conv2dParams>();
+    p.in_h = 6;
+    p.in_w = 7;
+    change(p);
+    return Params::of(p);
+  };
+  const Params resolved = changed([](Conv2dParams&) {});
+  return {
+      {"conv2d \"layer\": x must be [N, C, H, W], got [2, 4, 42]",
+       fwd,
+       params,
+       {{{2, 4, 42}, {}}, w, b}},
+      {"conv2d \"layer\": x must be f32, got u8", fwd, params, {{x_shape, {}, DType::u8}, w, b}},
+      {"conv2d \"layer\": x must not be empty, got [0, 4, 6, 7]",
+       fwd,
+       params,
+       {{{0, 4, 6, 7}, {}}, w, b}},
+      {"conv2d \"layer\": w must be [K, C/groups, R, S], got [8, 36]",
+       fwd,
+       params,
+       {x, {{8, 36}, {}}, b}},
+      {"conv2d \"layer\": w [8, 4, 5, 5] does not have the kernel 3x3",
+       fwd,
+       params,
+       {x, {{8, 4, 5, 5}, {}}, b}},
+      {"conv2d \"layer\": x has 4 channels but w expects 3 (x [2, 4, 6, 7], w [8, 3, 3, 3]); check "
+       "in_channels",
+       fwd,
+       params,
+       {x, {{8, 3, 3, 3}, {}}, b}},
+      {"conv2d \"layer\": the 8 output channels cannot be cut into 3 groups (w [8, 4, 3, 3]); "
+       "check "
+       "out_channels",
+       fwd,
+       changed([](Conv2dParams& p) { p.groups = 3; }),
+       {x, w, b}},
+      {"conv2d \"layer\": the 4 channels of x cannot be cut into 8 groups (x [2, 4, 6, 7])",
+       fwd,
+       changed([](Conv2dParams& p) { p.groups = 8; }),
+       {x, w, b}},
+      {"conv2d \"layer\": groups must be at least 1, got 0",
+       fwd,
+       changed([](Conv2dParams& p) { p.groups = 0; }),
+       {x, w, b}},
+      {"conv2d \"layer\": b must be [8], one value for each output channel, got [4]",
+       fwd,
+       params,
+       {x, w, {{4}, {}}}},
+      {"conv2d \"layer\": stride height must be at least 1, got 0",
+       fwd,
+       changed([](Conv2dParams& p) { p.stride_h = 0; }),
+       {x, w, b}},
+      {"conv2d \"layer\": dilation width must be at least 1, got 0",
+       fwd,
+       changed([](Conv2dParams& p) { p.dilation_w = 0; }),
+       {x, w, b}},
+      {"conv2d \"layer\": padding must not be negative, got -1 and 0 (width)",
+       fwd,
+       changed([](Conv2dParams& p) { p.pad_left = -1; }),
+       {x, w, b}},
+      {"conv2d \"layer\": kernel height 3 with dilation 4 spans 9 elements but the padded input "
+       "has 7 "
+       "(6 + 1 + 0)",
+       fwd,
+       changed([](Conv2dParams& p) {
+         p.dilation_h = 4;
+         p.pad_top = 1;
+       }),
+       {x, w, b}},
+      {"conv2d_bwd_data \"layer\": dy has 7 channels but w makes 8 (dy [2, 7, 4, 5], w [8, 4, 3, "
+       "3])",
+       OpKind::conv2d_bwd_data,
+       resolved,
+       {{{2, 7, 4, 5}, {}}, w}},
+      {"conv2d_bwd_data \"layer\": dy [2, 8, 5, 5] does not have the output's extents 4x5",
+       OpKind::conv2d_bwd_data,
+       resolved,
+       {{{2, 8, 5, 5}, {}}, w}},
+      {"conv2d_bwd_weights \"layer\": x has 2 images but dy has 3 (x [2, 4, 6, 7], dy [3, 8, 4, "
+       "5])",
+       OpKind::conv2d_bwd_weights,
+       resolved,
+       {x, {{3, 8, 4, 5}, {}}}},
+      {"conv2d_bwd_weights \"layer\": dy [2, 8, 4, 4] does not have the output's extents 4x5",
+       OpKind::conv2d_bwd_weights,
+       resolved,
+       {x, {{2, 8, 4, 4}, {}}}},
+  };
 }
 
 }  // namespace tanul::test

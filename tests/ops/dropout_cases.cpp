@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/dropout/dropout.h"
-
 #include <cmath>
 
 #include "core/philox.h"
+#include "kernels/dropout/dropout.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -41,8 +40,8 @@ std::vector<RejectCase> dropout_rejections() {
   return {
       {"dropout \"layer\": the share p of dropped elements is at least 0 and below 1, got 1", fwd,
        with(1), x},
-      {"dropout \"layer\": the share p of dropped elements is at least 0 and below 1, got -0.1", fwd,
-       with(-0.1f), x},
+      {"dropout \"layer\": the share p of dropped elements is at least 0 and below 1, got -0.1",
+       fwd, with(-0.1f), x},
       {"dropout \"layer\": the share p of dropped elements is at least 0 and below 1, got nan", fwd,
        with(std::nanf("")), x},
       {"dropout \"layer\": x is f32, got u8", fwd, with(0.5f), {{{2, 3}, {}, DType::u8}}},

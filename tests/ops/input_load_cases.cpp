@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/input_load/input_load.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -14,8 +13,14 @@ OpCase make(const std::string& why, const Shape& samples, bool bytes, const Fill
             const Fill& deviation) {
   const Shape channels{samples.rank() == 2 ? 1 : samples[1]};
   const In x = bytes ? In{samples, kBytes, DType::u8, true} : In{samples, {}};
-  return {"input " + why, OpKind::input_load, {}, {x, {channels, mean}, {channels, deviation}},
-          {}, {}, 1, false};
+  return {"input " + why,
+          OpKind::input_load,
+          {},
+          {x, {channels, mean}, {channels, deviation}},
+          {},
+          {},
+          1,
+          false};
 }
 
 }  // namespace
@@ -29,7 +34,8 @@ std::vector<OpCase> input_load_cases() {
       make("of grey images: MNIST", {5, 1, 28, 28}, true, list({0.1307}), list({0.3081})),
       make("of colour images", {3, 3, 9, 11}, true, means, deviations),
       make("of bytes, not normalised", {4, 2, 3, 3}, true, zero, one),
-      make("of floats, not normalised: equal bits but for rounding", {4, 2, 3, 3}, false, zero, one),
+      make("of floats, not normalised: equal bits but for rounding", {4, 2, 3, 3}, false, zero,
+           one),
       make("of float images", {3, 3, 9, 11}, false, means, deviations),
       make("of byte features", {7, 13}, true, list({0.5}), list({0.25})),
       make("of float features", {7, 13}, false, list({0.5}), list({0.25})),
@@ -51,19 +57,30 @@ std::vector<RejectCase> input_load_rejections() {
   const In images{{4, 3, 8, 8}, kBytes, DType::u8, true};
   const In three{{3}, {}}, one{{1}, {}};
   return {
-      {"input_load \"layer\": samples are u8 or f32, got i32", kind, {},
+      {"input_load \"layer\": samples are u8 or f32, got i32",
+       kind,
+       {},
        {{{4, 3, 8, 8}, {}, DType::i32}, three, three}},
-      {"input_load \"layer\": samples have 2 to 6 axes [N, C, ...] or [N, F], got [4]", kind, {},
+      {"input_load \"layer\": samples have 2 to 6 axes [N, C, ...] or [N, F], got [4]",
+       kind,
+       {},
        {{{4}, {}}, one, one}},
       {"input_load \"layer\": mean is f32 [3], one number per channel of the samples [4, 3, 8, 8], "
        "got f32 [1]",
-       kind, {}, {images, one, three}},
+       kind,
+       {},
+       {images, one, three}},
       {"input_load \"layer\": deviation is f32 [3], one number per channel of the samples "
        "[4, 3, 8, 8], got i32 [3]",
-       kind, {}, {images, three, {{3}, {}, DType::i32}}},
-      {"input_load \"layer\": mean is f32 [1], one number per channel of the samples [4, 3], got f32 "
+       kind,
+       {},
+       {images, three, {{3}, {}, DType::i32}}},
+      {"input_load \"layer\": mean is f32 [1], one number per channel of the samples [4, 3], got "
+       "f32 "
        "[3]",
-       kind, {}, {{{4, 3}, {}}, three, three}},
+       kind,
+       {},
+       {{{4, 3}, {}}, three, three}},
   };
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/layout/reshape.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -48,9 +47,13 @@ std::vector<RejectCase> layout_rejections() {
        to_shape({2, -1}), x},
       {"reshape \"layer\": the new shape has 7 axes, possible are 0 to 6", kind,
        to_shape({2, 12, 1, 1, 1, 1, 1}), x},
-      {"reshape \"layer\": x is a scalar, it has no axis of samples to keep", kind, flatten(),
+      {"reshape \"layer\": x is a scalar, it has no axis of samples to keep",
+       kind,
+       flatten(),
        {{Shape{}, {}}}},
-      {"reshape \"layer\": x [1, 1, 1, 1, 1, 1, 2] has 7 axes, at most 6 are possible", kind, flatten(),
+      {"reshape \"layer\": x [1, 1, 1, 1, 1, 1, 2] has 7 axes, at most 6 are possible",
+       kind,
+       flatten(),
        {{{1, 1, 1, 1, 1, 1, 2}, {}}}},
   };
 }

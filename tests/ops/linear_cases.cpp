@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/linear/linear.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -15,9 +14,8 @@ OpCase make(const std::string& name, int64_t N, int64_t C, int64_t K, bool has_b
   const Fill x_fill = is_relu ? Fill{Fill::integers, 3, {}} : Fill{};
   const Fill w_fill = is_relu ? Fill{Fill::integers, 3, {}} : Fill{Fill::normal, 0.2, {}};
   const Fill b_fill = is_relu ? Fill{Fill::half_integers, 2, {}} : Fill{};
-  op.in = {{Shape{N, C}, x_fill},
-           {Shape{K, C}, w_fill},
-           has_bias ? In{Shape{K}, b_fill} : absent()};
+  op.in = {
+      {Shape{N, C}, x_fill}, {Shape{K, C}, w_fill}, has_bias ? In{Shape{K}, b_fill} : absent()};
   if (has_bias) op.differentiable.push_back(2);
   op.has_gradient_check = !is_relu || has_bias;
   return op;
@@ -52,20 +50,31 @@ std::vector<RejectCase> linear_rejections() {
   const Params params = Params::of(LinearParams{1, ActivationKind::none});
   const In x{{4, 10}, {}}, w{{7, 10}, {}}, b{{7}, {}};
   return {
-      {"linear \"layer\": x must be [N, C] (flatten it first), got [4, 10, 1, 1]", fwd, params,
+      {"linear \"layer\": x must be [N, C] (flatten it first), got [4, 10, 1, 1]",
+       fwd,
+       params,
        {{{4, 10, 1, 1}, {}}, w, b}},
       {"linear \"layer\": x must be f32, got u8", fwd, params, {{{4, 10}, {}, DType::u8}, w, b}},
       {"linear \"layer\": x must not be empty, got [0, 10]", fwd, params, {{{0, 10}, {}}, w, b}},
       {"linear \"layer\": w must be [K, C], got [7]", fwd, params, {x, b, b}},
-      {"linear \"layer\": x has 10 features but w expects 9 (x [4, 10], w [7, 9]); check in_features",
-       fwd, params, {x, {{7, 9}, {}}, b}},
-      {"linear \"layer\": b must be [7], one value for each row of w, got [10]", fwd, params,
+      {"linear \"layer\": x has 10 features but w expects 9 (x [4, 10], w [7, 9]); check "
+       "in_features",
+       fwd,
+       params,
+       {x, {{7, 9}, {}}, b}},
+      {"linear \"layer\": b must be [7], one value for each row of w, got [10]",
+       fwd,
+       params,
        {x, w, {{10}, {}}}},
       {"linear \"layer\": b must be f32, got i32", fwd, params, {x, w, {{7}, {}, DType::i32}}},
       {"linear_bwd_data \"layer\": dy has 6 features but w makes 7 (dy [4, 6], w [7, 10])",
-       OpKind::linear_bwd_data, params, {{{4, 6}, {}}, w}},
+       OpKind::linear_bwd_data,
+       params,
+       {{{4, 6}, {}}, w}},
       {"linear_bwd_weights \"layer\": x has 4 samples but dy has 5 (x [4, 10], dy [5, 7])",
-       OpKind::linear_bwd_weights, params, {x, {{5, 7}, {}}}},
+       OpKind::linear_bwd_weights,
+       params,
+       {x, {{5, 7}, {}}}},
   };
 }
 

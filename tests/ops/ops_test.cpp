@@ -52,6 +52,16 @@ void round_to_float(std::vector<RefTensor>& tensors) {
   }
 }
 
+// Behind a sigmoid or tanh the gradients that arrive are no whole numbers any more.
+bool are_whole(const std::vector<RefTensor>& tensors) {
+  for (const RefTensor& t : tensors) {
+    for (double value : t.v) {
+      if (value != std::nearbyint(value)) return false;
+    }
+  }
+  return true;
+}
+
 constexpr Fill kSmallIntegers{Fill::integers, 4, {}};
 
 // The steps of one kind that a case leads to: forward as it is, backward as its grad rule emits them.
@@ -185,8 +195,7 @@ class Implementations : public testing::TestWithParam<Named> {};
 
 TEST_P(Implementations, AgreeWithTheReference) {
   const OpKind kind = GetParam().kind;
-  const Implementation& implementation =
-      cpu_implementations(kind).items[GetParam().implementation];
+  const Implementation& implementation = cpu_implementations(kind).items[GetParam().implementation];
   int ran = 0;
   int failed = 0;
   const auto report = [&](const OpCase& op_case, const std::string& what) {
@@ -213,6 +222,7 @@ TEST_P(Implementations, AgreeWithTheReference) {
         ran += run.is_refused ? 0 : 1;
         if (!error.empty() || run.is_refused || !is_exact_on_integers(kind, step.params)) continue;
         for (const Step& whole : steps_of(op_case, kind, &kSmallIntegers)) {
+          if (!are_whole(whole.in)) continue;
           const std::string inexact = step_error(implementation, whole, true, {}, run);
           if (!inexact.empty()) report(op_case, "on whole numbers, " + inexact);
         }
@@ -260,8 +270,8 @@ TEST(Ops, TheLastImplementationAcceptsEveryCase) {
         args.out_count = static_cast<int32_t>(out.size());
         args.params = node.params.data();
         const char* reason = list.items[list.count - 1].supports(args);
-        EXPECT_EQ(reason, nullptr) << op_name(node.kind) << " on \"" << op_case.name
-                                   << "\": " << reason;
+        EXPECT_EQ(reason, nullptr)
+            << op_name(node.kind) << " on \"" << op_case.name << "\": " << reason;
         if (op_def(node.kind).flops != nullptr) {
           const double flops = op_def(node.kind).flops(args);
           EXPECT_TRUE(std::isfinite(flops) && flops >= 0) << op_name(node.kind);
@@ -294,6 +304,8 @@ TEST(Ops, CaseNamesAreUnique) {
     }
   }
 }
+
+std::string family_name(const testing::TestParamInfo<Family>& family) { return family.param.name; }
 
 class Families : public testing::TestWithParam<Family> {};
 
@@ -333,10 +345,7 @@ TEST_P(Families, InferSaysWhyItRefuses) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, Families, testing::ValuesIn(families()),
-                         [](const testing::TestParamInfo<Family>& info) {
-                           return std::string(info.param.name);
-                         });
+INSTANTIATE_TEST_SUITE_P(Ops, Families, testing::ValuesIn(families()), family_name);
 
 TEST(Ops, RefusalsAreTested) {
   size_t count = 0;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/pool/pool.h"
-
 #include <cmath>
 
+#include "kernels/pool/pool.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -52,7 +51,16 @@ std::vector<OpCase> pool_cases() {
       {"3x3 stride 2 ceil: the last window is cut", {1, 2, 8, 8}, 3, 3, 2, 2, 0, 0, 0, 0, true},
       {"2x2 stride 3: pixels without a window", {2, 2, 11, 10}, 2, 2, 3, 3},
       {"ceil drops the window that starts in the padding",
-       {1, 2, 5, 5}, 2, 2, 2, 2, 1, 1, 1, 1, true},
+       {1, 2, 5, 5},
+       2,
+       2,
+       2,
+       2,
+       1,
+       1,
+       1,
+       1,
+       true},
       {"1x1 stride 2: picks", {1, 3, 6, 7}, 1, 1, 2, 2},
       {"1x3 window", {2, 2, 5, 9}, 1, 3, 1, 2},
       {"3x1 window", {2, 2, 9, 5}, 3, 1, 2, 1},
@@ -69,7 +77,8 @@ std::vector<OpCase> pool_cases() {
   for (const Pool& c : shapes) {
     cases.push_back(make("max pool " + c.name, OpKind::max_pool2d_fwd, params_of(c, false), c.x,
                          {Fill::distinct, 0.25, {}}));
-    cases.push_back(make("avg pool " + c.name, OpKind::avg_pool2d_fwd, params_of(c, false), c.x, {}));
+    cases.push_back(
+        make("avg pool " + c.name, OpKind::avg_pool2d_fwd, params_of(c, false), c.x, {}));
     const bool is_cut = (c.top | c.left | c.bottom | c.right) != 0 || c.is_ceil;
     if (is_cut) {
       cases.push_back(make("avg pool, padding counts, " + c.name, OpKind::avg_pool2d_fwd,
@@ -80,8 +89,8 @@ std::vector<OpCase> pool_cases() {
   global.global = 1;
   const Params params = Params::of(global);
   cases.push_back(make("global average", OpKind::avg_pool2d_fwd, params, {3, 7, 6, 5}, {}));
-  cases.push_back(make("global average of a big plane", OpKind::avg_pool2d_fwd, params,
-                       {1, 3, 61, 64}, {}));
+  cases.push_back(
+      make("global average of a big plane", OpKind::avg_pool2d_fwd, params, {1, 3, 61, 64}, {}));
   cases.push_back(make("global maximum", OpKind::max_pool2d_fwd, params, {3, 7, 6, 5},
                        {Fill::distinct, 0.25, {}}));
 
@@ -112,10 +121,14 @@ std::vector<RejectCase> pool_rejections() {
   };
   const std::vector<In> in{{x, {}}};
   return {
-      {"max_pool2d \"layer\": x must be [N, C, H, W], got [2, 3, 6]", max, with(2, 2, 2),
+      {"max_pool2d \"layer\": x must be [N, C, H, W], got [2, 3, 6]",
+       max,
+       with(2, 2, 2),
        {{{2, 3, 6}, {}}}},
       {"max_pool2d \"layer\": x must be f32, got u8", max, with(2, 2, 2), {{x, {}, DType::u8}}},
-      {"avg_pool2d \"layer\": x must not be empty, got [2, 0, 6, 7]", avg, with(2, 2, 2),
+      {"avg_pool2d \"layer\": x must not be empty, got [2, 0, 6, 7]",
+       avg,
+       with(2, 2, 2),
        {{{2, 0, 6, 7}, {}}}},
       {"avg_pool2d \"layer\": kernel height must be at least 1, got 0", avg, with(0, 2, 2), in},
       {"avg_pool2d \"layer\": stride height must be at least 1, got 0", avg, with(2, 2, 0), in},
@@ -124,8 +137,8 @@ std::vector<RejectCase> pool_rejections() {
       {"max_pool2d \"layer\": padding 2 and 0 (width) must be smaller than the kernel 2; a window "
        "would see padding only",
        max, with(2, 2, 2, 0, 2), in},
-      {"max_pool2d \"layer\": kernel width 8 is larger than the padded input 7 (x [2, 3, 6, 7])", max,
-       with(2, 8, 2), in},
+      {"max_pool2d \"layer\": kernel width 8 is larger than the padded input 7 (x [2, 3, 6, 7])",
+       max, with(2, 8, 2), in},
   };
 }
 

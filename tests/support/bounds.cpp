@@ -17,8 +17,8 @@ namespace {
 using Tensors = std::vector<RefTensor>;
 using Bounds = std::vector<std::vector<double>>;
 
-constexpr double kU = 0x1p-24;           // half the distance of 1 and the next float
-constexpr double kSmallest = 0x1p-126;   // smallest normal float: what underflow may lose
+constexpr double kU = 0x1p-24;          // half the distance of 1 and the next float
+constexpr double kSmallest = 0x1p-126;  // smallest normal float: what underflow may lose
 // sigmoid and tanh: "a few units in the last place" (kernels/cpu/simd.h), a unit is at most 2 u |y|.
 constexpr double kTranscendental = 4 * 2 * kU;
 
@@ -98,8 +98,8 @@ Bounds pool(OpKind kind, const Params& params, const Tensors& in, const Tensors&
   if (kind == OpKind::max_pool2d_fwd) return {exact(want[0]), exact(want[1])};
   const Tensors T = reference(kind, params, absolute(in), context);
   if (kind == OpKind::avg_pool2d_fwd) return {sum_bound(T[0], p.kernel_h * p.kernel_w)};
-  const int overlapping = ((p.kernel_h + p.stride_h - 1) / p.stride_h) *
-                          ((p.kernel_w + p.stride_w - 1) / p.stride_w);
+  const int overlapping =
+      ((p.kernel_h + p.stride_h - 1) / p.stride_h) * ((p.kernel_w + p.stride_w - 1) / p.stride_w);
   return {sum_bound(T[0], overlapping)};
 }
 
@@ -184,7 +184,8 @@ Bounds sgd(const Params& params, const Tensors& in, const RefContext& context) {
   return {relative(T[0], 8), relative(T[1], 6)};
 }
 
-Bounds adam(const Params& params, const Tensors& in, const Tensors& want, const RefContext& context) {
+Bounds adam(const Params& params, const Tensors& in, const Tensors& want,
+            const RefContext& context) {
   const AdamParams& p = params.as<AdamParams>();
   const double lr = static_cast<double>(context.lr) * static_cast<double>(p.lr_scale);
   const double beta1 = static_cast<double>(p.beta1), beta2 = static_cast<double>(p.beta2);
@@ -205,10 +206,9 @@ Bounds adam(const Params& params, const Tensors& in, const Tensors& want, const 
     const double scaled = 1 / std::sqrt(correction2);
     const double denominator = root * scaled + static_cast<double>(p.eps);
     const double update = std::abs(want[1][i]) / denominator * lr / correction1;
-    const double w_error =
-        3 * kU * (std::abs(in[0][i]) + std::abs(want[0][i])) +
-        lr / correction1 * m_error / denominator +
-        update * (8 * kU + root_error * scaled / denominator);
+    const double w_error = 3 * kU * (std::abs(in[0][i]) + std::abs(want[0][i])) +
+                           lr / correction1 * m_error / denominator +
+                           update * (8 * kU + root_error * scaled / denominator);
     bounds[0].push_back(w_error + kSmallest);
     bounds[1].push_back(m_error);
     bounds[2].push_back(v_error);

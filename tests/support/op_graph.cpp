@@ -29,7 +29,8 @@ double value_at(const Fill& fill, const Philox& philox, int64_t i) {
       return value + (value < 0 ? -0.25 : 0.25);
     }
     case Fill::positive: return fill.scale * (0.5 + philox.uniform(at));
-    case Fill::labels: return static_cast<double>(philox.below(at, static_cast<uint64_t>(fill.scale)));
+    case Fill::labels:
+      return static_cast<double>(philox.below(at, static_cast<uint64_t>(fill.scale)));
     case Fill::list: return fill.values[static_cast<size_t>(i) % fill.values.size()];
     case Fill::distinct: break;
   }
@@ -92,10 +93,13 @@ RefTensor make_values(const In& in, const std::string& case_name, int operand) {
 
 OpGraph::OpGraph(const OpCase& op_case, const std::vector<int>& wanted) {
   for (const In& operand : op_case.in) {
-    in.push_back(!operand.present
-                     ? kNoValue
-                     : graph.add_value({"in" + std::to_string(in.size()), operand.shape,
-                                        operand.dtype, ValueKind::input, false, {}}));
+    in.push_back(!operand.present ? kNoValue
+                                  : graph.add_value({"in" + std::to_string(in.size()),
+                                                     operand.shape,
+                                                     operand.dtype,
+                                                     ValueKind::input,
+                                                     false,
+                                                     {}}));
   }
   if (!op_case.mutates.empty()) {
     for (const auto& pair : op_case.mutates) out.push_back(in.at(static_cast<size_t>(pair.first)));

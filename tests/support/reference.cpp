@@ -88,10 +88,10 @@ Tensors conv2d_fwd(const Params& params, const Tensors& in, const RefContext&) {
   const Conv2dParams& p = params.as<Conv2dParams>();
   const RefTensor& x = in[0];
   const RefTensor& w = in[1];
-  RefTensor y({x.shape[0], w.shape[0],
-               floor_extent(x.shape[2], p.pad_top + p.pad_bottom, p.dilation_h, w.shape[2], p.stride_h),
-               floor_extent(x.shape[3], p.pad_left + p.pad_right, p.dilation_w, w.shape[3],
-                            p.stride_w)});
+  RefTensor y(
+      {x.shape[0], w.shape[0],
+       floor_extent(x.shape[2], p.pad_top + p.pad_bottom, p.dilation_h, w.shape[2], p.stride_h),
+       floor_extent(x.shape[3], p.pad_left + p.pad_right, p.dilation_w, w.shape[3], p.stride_w)});
   for_each_product(p, x.shape, w.shape, y.shape,
                    [&](int64_t xi, int64_t wi, int64_t yi) { y[yi] += x[xi] * w[wi]; });
   const int64_t plane = y.shape[2] * y.shape[3];
@@ -252,8 +252,7 @@ Tensors avg_pool2d_fwd(const Params& params, const Tensors& in, const RefContext
   const RefTensor& x = in[0];
   RefTensor y(PoolShape(p, x.shape).y);
   for_each_window(
-      p, x.shape, y.shape,
-      [&](int64_t yi, int64_t plane, int64_t at) { y[yi] += x[plane + at]; },
+      p, x.shape, y.shape, [&](int64_t yi, int64_t plane, int64_t at) { y[yi] += x[plane + at]; },
       [&](int64_t yi, int64_t divisor) { y[yi] /= static_cast<double>(divisor); });
   return {y};
 }
@@ -432,9 +431,8 @@ Tensors softmax_xent_bwd(const Params& params, const Tensors& in, const RefConte
     for (double share : q) q_sum += share;
     for (int64_t c = 0; c < C; ++c) {
       const size_t at = static_cast<size_t>(c);
-      dz[n * C + c] = t < 0 || t >= C
-                          ? kNan
-                          : in[3][0] / in[4][1] * (q_sum * std::exp(log_p[at]) - q[at]);
+      dz[n * C + c] =
+          t < 0 || t >= C ? kNan : in[3][0] / in[4][1] * (q_sum * std::exp(log_p[at]) - q[at]);
     }
   }
   return {dz};
@@ -597,8 +595,8 @@ Reference find(OpKind kind) {
 
 bool has_reference(OpKind kind) { return find(kind) != nullptr; }
 
-std::vector<RefTensor> reference(OpKind kind, const Params& params, const std::vector<RefTensor>& in,
-                                 const RefContext& context) {
+std::vector<RefTensor> reference(OpKind kind, const Params& params,
+                                 const std::vector<RefTensor>& in, const RefContext& context) {
   return find(kind)(params, in, context);
 }
 

@@ -42,7 +42,7 @@ bool has_reference(OpKind kind);
 
 // All outputs of the step, optional ones included; those that an operand or parameter switches off
 // (db without bias, v of SGD without velocity) are absent.
-std::vector<RefTensor> reference(OpKind kind, const Params& params, const std::vector<RefTensor>& in,
-                                 const RefContext& context);
+std::vector<RefTensor> reference(OpKind kind, const Params& params,
+                                 const std::vector<RefTensor>& in, const RefContext& context);
 
 }  // namespace tanul::test

@@ -122,8 +122,7 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   const int status = implementation.launch(stream_of(options.threads), args);
   if (status != 0) result.failure = fmt::format("launch returned {}", status);
   if (!workspace.is_intact()) {
-    result.failure =
-        fmt::format("wrote outside the workspace of {} bytes", args.workspace_bytes);
+    result.failure = fmt::format("wrote outside the workspace of {} bytes", args.workspace_bytes);
   }
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in_memory[i].is_intact()) result.failure = fmt::format("wrote outside input {}", i);
@@ -165,15 +164,14 @@ std::string first_error(const RefTensor& got, const RefTensor& want,
                         const std::vector<double>& bound) {
   for (int64_t i = 0; i < want.elems(); ++i) {
     const double limit = bound[static_cast<size_t>(i)];
-    const double rounded = want.dtype == DType::f32
-                               ? static_cast<double>(static_cast<float>(want[i]))
-                               : want[i];
+    const double rounded =
+        want.dtype == DType::f32 ? static_cast<double>(static_cast<float>(want[i])) : want[i];
     if (std::isnan(want[i]) ? std::isnan(got[i]) : got[i] == rounded) continue;
     if (limit > 0 && std::abs(got[i] - want[i]) <= limit) continue;
-    return fmt::format("element {} of {} is {:.9g}, the reference says {:.9g}, off by {:.3g}, {}", i,
-                       want.shape.str(), got[i], want[i], std::abs(got[i] - want[i]),
-                       limit > 0 ? fmt::format("allowed are {:.3g}", limit)
-                                 : std::string("and has to be exact"));
+    return fmt::format(
+        "element {} of {} is {:.9g}, the reference says {:.9g}, off by {:.3g}, {}", i,
+        want.shape.str(), got[i], want[i], std::abs(got[i] - want[i]),
+        limit > 0 ? fmt::format("allowed are {:.3g}", limit) : std::string("and has to be exact"));
   }
   return {};
 }
