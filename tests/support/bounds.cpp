@@ -162,15 +162,17 @@ Bounds softmax_xent_bwd(const Params& params, const Tensors& in, const RefContex
   }
   const RefTensor dz = reference(OpKind::softmax_xent_bwd, params, in, context)[0];
   std::vector<double> bound;
-  for (int64_t i = 0; i < z.elems(); ++i) {
-    const int64_t n = i / z.shape[1];
-    double max = -HUGE_VAL, sum = 0;
-    for (int64_t c = 0; c < z.shape[1]; ++c) max = std::max(max, z[n * z.shape[1] + c]);
-    for (int64_t c = 0; c < z.shape[1]; ++c) sum += std::exp(z[n * z.shape[1] + c] - max);
-    const double distance = std::min(max - z[i], 104.0);
-    const double p = std::exp(z[i] - max) / sum;
-    bound.push_back(scale * max_weight * kU * p * (C + 8 + distance) + 4 * kU * std::abs(dz[i]) +
-                    (1 + scale) * kSmallest);
+  for (int64_t n = 0; n < z.shape[0]; ++n) {
+    const double* row = z.v.data() + n * z.shape[1];
+    const double max = *std::max_element(row, row + z.shape[1]);
+    double sum = 0;
+    for (int64_t c = 0; c < z.shape[1]; ++c) sum += std::exp(row[c] - max);
+    for (int64_t c = 0; c < z.shape[1]; ++c) {
+      const double distance = std::min(max - row[c], 104.0);
+      const double p = std::exp(row[c] - max) / sum;
+      bound.push_back(scale * max_weight * kU * p * (C + 8 + distance) +
+                      4 * kU * std::abs(dz[n * z.shape[1] + c]) + (1 + scale) * kSmallest);
+    }
   }
   return {bound};
 }
