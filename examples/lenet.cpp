@@ -15,8 +15,9 @@ int main(int argc, char** argv) try {
   x = m.linear(m.relu(m.linear(x, {.out = 84})), {.out = 10});
   m.softmax_cross_entropy(x);
 
-  tanul::Trainer trainer(m.build(),
-                         {.batch = 64, .optimizer = tanul::Sgd{.lr = 0.05f, .momentum = 0.9f}});
+  tanul::Trainer trainer(m.build(), {.optimizer = tanul::Sgd{.lr = 0.05f, .momentum = 0.9f},
+                                     .schedule = tanul::Schedule::cosine(),
+                                     .epochs = 3});
   for (int epoch = 1; epoch <= 3; ++epoch) {
     auto result = trainer.train_epoch(data.train());
     std::printf("epoch %d  loss %.4f  test accuracy %.4f  %.0f images/s\n", epoch, result.loss,

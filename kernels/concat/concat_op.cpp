@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // concat: shape inference and gradient.
 #include "kernels/concat/concat.h"
-
 #include "kernels/op.h"
 
 namespace tanul {
@@ -35,8 +34,9 @@ void infer_fwd(InferContext& context) {
       matches = axis == params.axis || x[axis] == first[axis];
     }
     if (!matches) {
-      context.reject("inputs have the same extents but along axis {}, input 0 is {}, input {} is {}",
-                     params.axis, first.str(), i, x.str());
+      context.reject(
+          "inputs have the same extents but along axis {}, input 0 is {}, input {} is {}",
+          params.axis, first.str(), i, x.str());
     }
     params.extents[i] = x[params.axis];
     y[params.axis] += x[params.axis];

@@ -90,9 +90,7 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, f
                 static_cast<blasint>(ldc));
   };
   switch (blas_kind()) {
-    case BlasKind::pthreads:
-      call();
-      break;
+    case BlasKind::pthreads: call(); break;
     case BlasKind::openmp: {
       const OpenMpSingleThread single;
       call();
@@ -127,12 +125,9 @@ std::string blas_description() {
   std::string text = openblas_get_config();
   while (!text.empty() && text.back() == ' ') text.pop_back();
   switch (blas_kind()) {
-    case BlasKind::serial:
-      return text + ", serial (calls are taken one at a time)";
-    case BlasKind::pthreads:
-      return text + ", pthreads";
-    case BlasKind::openmp:
-      return text + ", OpenMP";
+    case BlasKind::serial: return text + ", serial (calls are taken one at a time)";
+    case BlasKind::pthreads: return text + ", pthreads";
+    case BlasKind::openmp: return text + ", OpenMP";
   }
   return text;
 }

@@ -156,6 +156,41 @@ float Sum(const float* x, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
+// Squares of 4x4 elements, what is left over one by one.
+void Transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
+               int64_t ld_y) {
+  int64_t square_rows = 0;
+  int64_t square_columns = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<float, 4> d;
+  square_rows = rows / 4 * 4;
+  square_columns = columns / 4 * 4;
+  for (int64_t j = 0; j < square_columns; j += 4) {
+    for (int64_t i = 0; i < square_rows; i += 4) {
+      const float* from = x + i * ld_x + j;
+      const auto r0 = hn::LoadU(d, from);
+      const auto r1 = hn::LoadU(d, from + ld_x);
+      const auto r2 = hn::LoadU(d, from + 2 * ld_x);
+      const auto r3 = hn::LoadU(d, from + 3 * ld_x);
+      const auto even_low = hn::InterleaveLower(d, r0, r2);
+      const auto odd_low = hn::InterleaveLower(d, r1, r3);
+      const auto even_high = hn::InterleaveUpper(d, r0, r2);
+      const auto odd_high = hn::InterleaveUpper(d, r1, r3);
+      float* to = y + j * ld_y + i;
+      hn::StoreU(hn::InterleaveLower(d, even_low, odd_low), d, to);
+      hn::StoreU(hn::InterleaveUpper(d, even_low, odd_low), d, to + ld_y);
+      hn::StoreU(hn::InterleaveLower(d, even_high, odd_high), d, to + 2 * ld_y);
+      hn::StoreU(hn::InterleaveUpper(d, even_high, odd_high), d, to + 3 * ld_y);
+    }
+  }
+#endif
+  for (int64_t j = 0; j < columns; ++j) {
+    for (int64_t i = j < square_columns ? square_rows : 0; i < rows; ++i) {
+      y[j * ld_y + i] = x[i * ld_x + j];
+    }
+  }
+}
+
 void ReluFwd(const float* x, float* y, int64_t n) {
   map(x, y, n, [](V v) HWY_ATTR { return relu(v); });
 }
@@ -181,18 +216,12 @@ void TanhBwd(const float* dy, const float* y, float* dx, int64_t n) {
 
 void BiasActivation(float* y, float bias, int64_t n, ActivationKind activation) {
   switch (activation) {
-    case ActivationKind::none:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return v; });
-      break;
-    case ActivationKind::relu:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); });
-      break;
+    case ActivationKind::none: bias_map(y, bias, n, [](V v) HWY_ATTR { return v; }); break;
+    case ActivationKind::relu: bias_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); }); break;
     case ActivationKind::sigmoid:
       bias_map(y, bias, n, [](V v) HWY_ATTR { return sigmoid(v); });
       break;
-    case ActivationKind::tanh:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); });
-      break;
+    case ActivationKind::tanh: bias_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); }); break;
   }
 }
 void BiasRowActivation(float* y, const float* bias, int64_t n, ActivationKind activation) {
@@ -282,22 +311,26 @@ void AdamUpdate(float* w, const float* g, float* m, float* v, int64_t n, float s
   });
 }
 
-// The vector of elements at p, p + stride, p + 2 stride, …; stride 2 reads up to the element behind
-// the last one it needs, so the caller keeps the last window for a narrower vector.
+// The vector of elements s of consecutive windows: at p, p + stride, p + 2 stride, …. Two vectors in
+// a row hold one element more than stride 2 needs, in front (s > 0) or behind (s = 0): it lies inside
+// a window either way, but for windows of width 1.
 template <class DT>
-HWY_INLINE hn::Vec<DT> load_strided(DT d, const float* p, int32_t stride) {
-  const hn::Vec<DT> lo = hn::LoadU(d, p);
+HWY_INLINE hn::Vec<DT> load_strided(DT d, const float* p, int32_t stride, int64_t s) {
 #if HWY_TARGET == HWY_SCALAR
   (void)stride;
-  return lo;
+  (void)s;
+  return hn::LoadU(d, p);
 #else
-  return stride == 1 ? lo : hn::ConcatEven(d, hn::LoadU(d, p + hn::Lanes(d)), lo);
+  if (stride == 1) return hn::LoadU(d, p);
+  const size_t lanes = hn::Lanes(d);
+  if (s > 0) return hn::ConcatOdd(d, hn::LoadU(d, p - 1 + lanes), hn::LoadU(d, p - 1));
+  return hn::ConcatEven(d, hn::LoadU(d, p + lanes), hn::LoadU(d, p));
 #endif
 }
 
-// How many windows a vector loop may take: with stride 2 it stays one element away from the end.
+// How many windows the vector loops may take.
 HWY_INLINE int64_t safe_windows(const PoolRow& row) {
-  return row.stride_w == 1 ? row.count : row.count - 1;
+  return row.stride_w == 2 && row.kernel_w == 1 ? row.count - 1 : row.count;
 }
 
 template <class DT>
@@ -308,12 +341,12 @@ HWY_INLINE int64_t max_pool_vectors(DT d, const PoolRow& row, int64_t q, int32_t
   for (; q + lanes <= safe_windows(row); q += lanes) {
     const int64_t first = q * row.stride_w;
     const float* x = row.x + first;
-    auto best = load_strided(d, x, row.stride_w);
+    auto best = load_strided(d, x, row.stride_w, 0);
     auto offset = hn::Zero(di);
     for (int64_t r = 0; r < row.kernel_h; ++r) {
       for (int64_t s = r == 0 ? 1 : 0; s < row.kernel_w; ++s) {
         const int64_t at = r * row.ldx + s;
-        const auto v = load_strided(d, x + at, row.stride_w);
+        const auto v = load_strided(d, x + at, row.stride_w, s);
         const auto take = hn::AndNot(hn::Le(v, best), hn::Eq(best, best));
         best = hn::IfThenElse(take, v, best);
         offset =
@@ -364,7 +397,7 @@ HWY_INLINE int64_t average_pool_vectors(DT d, const PoolRow& row, int64_t q, flo
     auto total = hn::Zero(d);
     for (int64_t r = 0; r < row.kernel_h; ++r) {
       for (int64_t s = 0; s < row.kernel_w; ++s) {
-        total = hn::Add(total, load_strided(d, x + r * row.ldx + s, row.stride_w));
+        total = hn::Add(total, load_strided(d, x + r * row.ldx + s, row.stride_w, s));
       }
     }
     hn::StoreU(hn::Div(total, hn::Set(d, divisor)), d, y + q);
@@ -401,6 +434,7 @@ HWY_EXPORT(Accumulate);
 HWY_EXPORT(MultiplyAdd);
 HWY_EXPORT(Scale);
 HWY_EXPORT(Sum);
+HWY_EXPORT(Transpose);
 HWY_EXPORT(ReluFwd);
 HWY_EXPORT(ReluBwd);
 HWY_EXPORT(SigmoidFwd);
@@ -429,6 +463,10 @@ void scale(float alpha, const float* x, float* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Scale)(alpha, x, y, n);
 }
 float sum(const float* x, int64_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(x, n); }
+void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
+               int64_t ld_y) {
+  HWY_DYNAMIC_DISPATCH(Transpose)(x, ld_x, rows, columns, y, ld_y);
+}
 
 void relu_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(ReluFwd)(x, y, n); }
 void relu_bwd(const float* dy, const float* y, float* dx, int64_t n) {

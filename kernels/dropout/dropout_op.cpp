@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // dropout: shape inference, gradient and cost.
 #include "kernels/dropout/dropout.h"
-
 #include "kernels/op.h"
 
 namespace tanul {

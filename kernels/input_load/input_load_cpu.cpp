@@ -3,12 +3,11 @@
 // 1 / deviation for f32, and shift = -mean / deviation, both rounded once from double.
 // A tile is some whole planes (one channel of one image); a plane is one vector loop.
 // Bytes: 1 or 4 read and 4 written an element. Numerics: error at most 3 u (|v scale| + |shift|).
-#include "kernels/input_load/input_load.h"
-
 #include <algorithm>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
 
 namespace tanul {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // input_load: shape inference and cost.
 #include "kernels/input_load/input_load.h"
-
 #include "kernels/op.h"
 
 namespace tanul {

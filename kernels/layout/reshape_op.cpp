@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // reshape: shape inference and gradient. A view, so there are no kernels.
 #include "kernels/layout/reshape.h"
-
 #include "kernels/op.h"
 
 namespace tanul {
@@ -43,8 +42,7 @@ void grad(GradContext& context) {
   ReshapeParams back{};
   back.rank = forward.in_rank;
   for (int i = 0; i < kMaxOperandRank; ++i) back.extents[i] = forward.in_extents[i];
-  context.set_grad(
-      0, context.emit(OpKind::reshape, {context.grad_out(0)}, Params::of(back))[0]);
+  context.set_grad(0, context.emit(OpKind::reshape, {context.grad_out(0)}, Params::of(back))[0]);
 }
 
 }  // namespace

@@ -3,12 +3,11 @@
 // indices, the whole rows (samples) that make about as many; tiles are then added in order.
 // Memory bound: 8 bytes read an element.
 // Numerics: differences, squares and sums are double, in an order that depends on the shape only.
-#include "kernels/mse/mse.h"
-
 #include <algorithm>
 #include <limits>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/mse/mse.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -124,8 +123,8 @@ int launch_mse_fwd_tiles(Stream* stream, const StepArgs& args) {
 int launch_mse_bwd_elementwise(Stream* stream, const StepArgs& args) {
   const Mse mse(args);
   float* dx = args.out[0].as<float>();
-  const double factor = 2.0 * static_cast<double>(args.in[2].as<float>()[0]) /
-                        static_cast<double>(mse.elems);
+  const double factor =
+      2.0 * static_cast<double>(args.in[2].as<float>()[0]) / static_cast<double>(mse.elems);
   if (mse.classes != nullptr) {
     cpu::parallel_for(stream, mse.class_tiles(), [&](int64_t tile, int) {
       const int64_t end = std::min((tile + 1) * mse.tile_rows, mse.rows);
@@ -134,8 +133,8 @@ int launch_mse_bwd_elementwise(Stream* stream, const StepArgs& args) {
         float* to = dx + n * mse.columns;
         for (int64_t c = 0; c < mse.columns; ++c) {
           const double t = c == mse.classes[n] ? 1.0 : 0.0;
-          to[c] = static_cast<float>(mse.is_valid(n) ? factor * (static_cast<double>(x[c]) - t)
-                                                     : kNan);
+          to[c] =
+              static_cast<float>(mse.is_valid(n) ? factor * (static_cast<double>(x[c]) - t) : kNan);
         }
       }
     });

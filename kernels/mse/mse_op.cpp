@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // mse: shape inference, gradient and cost.
 #include "kernels/mse/mse.h"
-
 #include "kernels/op.h"
 
 namespace tanul {
@@ -57,9 +56,9 @@ void infer_bwd(InferContext& context) {
 
 void grad(GradContext& context) {
   if (!context.wants(0) || context.grad_out(0) == kNoValue) return;
-  context.set_grad(0, context.emit(OpKind::mse_bwd,
-                                   {context.in(0), context.in(1), context.grad_out(0)},
-                                   context.node().params)[0]);
+  context.set_grad(
+      0, context.emit(OpKind::mse_bwd, {context.in(0), context.in(1), context.grad_out(0)},
+                      context.node().params)[0]);
 }
 
 double flops_fwd(const StepArgs& args) { return 3.0 * static_cast<double>(args.in[0].elems()); }

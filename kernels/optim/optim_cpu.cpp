@@ -4,13 +4,12 @@
 // Numerics: the norm is summed in double, eight sums side by side in a tile, tiles in order; updates
 // are float, their scalar factors are computed in double and rounded once.
 // The updates work in place: operand w of `in` and of `out` is the same memory, and so are the states.
-#include "kernels/optim/optim.h"
-
 #include <cmath>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/op.h"
+#include "kernels/optim/optim.h"
 
 namespace tanul {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // clip_scale, sgd_update, adam_update: validation and cost. The updates write into values that exist
 // (Graph::add_mutation), so `infer` declares no outputs for them.
-#include "kernels/optim/optim.h"
+#include "kernels/op.h"
 
 #include <cmath>
 
-#include "kernels/op.h"
+#include "kernels/optim/optim.h"
 
 namespace tanul {
 

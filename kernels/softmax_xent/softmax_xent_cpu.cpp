@@ -4,14 +4,13 @@
 // Compute bound: one double exponential an element, forward and backward.
 // Numerics: everything inside a row is double, so that the distance of two finite logits never
 // overflows and each result is rounded once; sums over rows are double in the order of the samples.
-#include "kernels/softmax_xent/softmax_xent.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/op.h"
+#include "kernels/softmax_xent/softmax_xent.h"
 
 namespace tanul {
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // softmax_xent: shape inference, gradient and cost.
-#include "kernels/softmax_xent/softmax_xent.h"
-
 #include "kernels/op.h"
+#include "kernels/softmax_xent/softmax_xent.h"
 
 namespace tanul {
 
@@ -53,10 +52,10 @@ void infer_bwd(InferContext& context) {
 void grad(GradContext& context) {
   if (!context.wants(0) || context.grad_out(0) == kNoValue) return;
   const ValueId weights = context.node().in.size() > 2 ? context.in(2) : kNoValue;
-  context.set_grad(0, context.emit(OpKind::softmax_xent_bwd,
-                                   {context.in(0), context.in(1), weights, context.grad_out(0),
-                                    context.out(1)},
-                                   context.node().params)[0]);
+  context.set_grad(
+      0, context.emit(OpKind::softmax_xent_bwd,
+                      {context.in(0), context.in(1), weights, context.grad_out(0), context.out(1)},
+                      context.node().params)[0]);
 }
 
 // An exponential counts ten.

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/conv2d/conv2d.h"
+#include "ops/cases.h"
+
+namespace tanul::test {
+
+namespace {
+
+struct Conv {
+  std::string name;
+  Shape x;  // [N, C, H, W]
+  int64_t K, R, S;
+  int stride_h = 1, stride_w = 1;
+  int top = 0, left = 0, bottom = 0, right = 0;
+  int dilation_h = 1, dilation_w = 1;
+  int groups = 1;
+  bool has_bias = true;
+  ActivationKind activation = ActivationKind::none;
+};
+
+Params params_of(const Conv& c) {
+  Conv2dParams p{};
+  p.kernel_h = static_cast<int32_t>(c.R);
+  p.kernel_w = static_cast<int32_t>(c.S);
+  p.stride_h = c.stride_h;
+  p.stride_w = c.stride_w;
+  p.pad_top = c.top;
+  p.pad_left = c.left;
+  p.pad_bottom = c.bottom;
+  p.pad_right = c.right;
+  p.dilation_h = c.dilation_h;
+  p.dilation_w = c.dilation_w;
+  p.groups = c.groups;
+  p.has_bias = c.has_bias ? 1 : 0;
+  p.activation = c.activation;
+  return Params::of(p);
+}
+
+OpCase make(const Conv& c) {
+  OpCase op{"conv " + c.name, OpKind::conv2d_fwd, params_of(c), {}, {0, 1}, {}, 1, true};
+  const Shape w{c.K, c.x[1] / c.groups, c.R, c.S};
+  // Whole numbers and a bias of a half keep fused ReLU away from its kink: differences are exact.
+  const bool is_relu = c.activation == ActivationKind::relu;
+  const Fill x_fill = is_relu ? Fill{Fill::integers, 3, {}} : Fill{};
+  const Fill w_fill = is_relu ? Fill{Fill::integers, 3, {}} : Fill{Fill::normal, 0.3, {}};
+  const Fill b_fill = is_relu ? Fill{Fill::half_integers, 2, {}} : Fill{};
+  op.in = {{c.x, x_fill}, {w, w_fill}, c.has_bias ? In{Shape{c.K}, b_fill} : absent()};
+  if (c.has_bias) op.differentiable.push_back(2);
+  op.has_gradient_check = !is_relu || c.has_bias;
+  return op;
+}
+
+constexpr ActivationKind kRelu = ActivationKind::relu;
+constexpr ActivationKind kSigmoid = ActivationKind::sigmoid;
+constexpr ActivationKind kTanh = ActivationKind::tanh;
+
+}  // namespace
+
+std::vector<OpCase> conv2d_cases() {
+  const std::vector<Conv> all = {
+      // Windows and planes.
+      {"one element", {1, 1, 1, 1}, 1, 1, 1},
+      {"1x1: a plain matrix product", {2, 8, 6, 6}, 16, 1, 1},
+      {"1x1 stride 2: reads every other pixel", {2, 4, 7, 7}, 6, 1, 1, 2, 2},
+      {"1x1 with padding: a frame of biases", {1, 3, 4, 4}, 2, 1, 1, 1, 1, 1, 1, 1, 1},
+      {"3x3 pad 1: same size", {2, 3, 8, 8}, 4, 3, 3, 1, 1, 1, 1, 1, 1},
+      {"3x3 no padding", {2, 4, 9, 9}, 8, 3, 3},
+      {"5x5 pad 2 on 28x28: LeNet-5 conv1", {3, 1, 28, 28}, 6, 5, 5, 1, 1, 2, 2, 2, 2},
+      {"5x5 on 14x14: LeNet-5 conv2", {3, 6, 14, 14}, 16, 5, 5},
+      {"5x5 K 20 from 1 channel: Caffe LeNet conv1", {2, 1, 28, 28}, 20, 5, 5},
+      {"5x5 C 20 K 50: Caffe LeNet conv2, no multiple of 4 or 8", {2, 20, 12, 12}, 50, 5, 5},
+      {"7x7 stride 2 pad 3 on 3 channels: ResNet stem", {1, 3, 23, 23}, 8, 7, 7, 2, 2, 3, 3, 3, 3},
+      {"kernel as large as the input: one output", {3, 5, 4, 6}, 7, 4, 6},
+      {"kernel as large as the padded input", {2, 2, 3, 4}, 3, 5, 6, 1, 1, 1, 1, 1, 1},
+      {"kernel 1x5: rows only", {2, 3, 5, 9}, 4, 1, 5},
+      {"kernel 5x1: columns only", {2, 3, 9, 5}, 4, 5, 1},
+      {"kernel 2x3 pad 0 1: even and odd", {1, 3, 7, 8}, 5, 2, 3, 1, 1, 0, 1, 0, 1},
+      {"wide plane of one row", {1, 2, 1, 67}, 3, 1, 3, 1, 1, 0, 1, 0, 1},
+      {"high plane of one column", {1, 2, 67, 1}, 3, 3, 1, 1, 1, 1, 0, 1, 0},
+      // Strides.
+      {"ih20oh9_kh3_sh2: floor cuts a row", {1, 3, 20, 20}, 4, 3, 3, 2, 2},
+      {"stride 2 pad 1: the last column is not read", {2, 3, 8, 8}, 4, 3, 3, 2, 2, 1, 1, 1, 1},
+      {"stride 3 above the kernel 2: gaps get no gradient", {1, 2, 11, 11}, 3, 2, 2, 3, 3},
+      {"stride 2 1: rows and columns differ", {1, 3, 9, 9}, 4, 3, 3, 2, 1},
+      {"stride 1 3: columns and rows differ", {2, 2, 7, 13}, 3, 3, 3, 1, 3, 1, 0, 1, 0},
+      // Padding.
+      {"asymmetric padding: all four differ", {2, 2, 6, 7}, 3, 3, 3, 1, 1, 0, 1, 2, 3},
+      {"padding at the end only: SAME of stride 2", {1, 3, 8, 8}, 4, 3, 3, 2, 2, 0, 0, 1, 1},
+      {"padding wider than the kernel: pure bias at the rim",
+       {1, 2, 3, 3},
+       2,
+       2,
+       2,
+       1,
+       1,
+       3,
+       3,
+       3,
+       3},
+      // Dilation.
+      {"dilation 2", {2, 3, 9, 9}, 4, 3, 3, 1, 1, 0, 0, 0, 0, 2, 2},
+      {"dilation 3 1 with padding 3 1", {1, 2, 10, 8}, 3, 3, 3, 1, 1, 3, 1, 3, 1, 3, 1},
+      {"dilation 2 stride 2: both at once", {1, 3, 13, 13}, 4, 3, 3, 2, 2, 1, 1, 1, 1, 2, 2},
+      // Groups.
+      {"2 groups", {2, 4, 6, 6}, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 2},
+      {"3 groups of odd size, stride 2", {2, 9, 7, 7}, 15, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 3},
+      {"depthwise: a group for each channel", {2, 8, 7, 7}, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 8},
+      {"depthwise with 2 filters a channel", {1, 5, 6, 6}, 10, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 5},
+      {"1x1 in 4 groups, no bias", {2, 8, 5, 5}, 12, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 4, false},
+      // Batches and sizes of tiles.
+      {"batch 1", {1, 7, 10, 10}, 9, 3, 3, 1, 1, 1, 1, 1, 1},
+      {"many images with tiny planes", {67, 3, 3, 3}, 5, 2, 2},
+      {"many images, 1x1 planes: a linear layer", {33, 10, 1, 1}, 12, 1, 1},
+      {"big plane: several blocks of rows", {1, 3, 97, 83}, 5, 3, 3, 1, 1, 1, 1, 1, 1},
+      {"big plane of one channel, 5x5 stride 2", {1, 1, 129, 131}, 3, 5, 5, 2, 2, 2, 2, 2, 2},
+      {"33 channels to 17 filters: odd everywhere", {2, 33, 7, 5}, 17, 3, 3, 1, 1, 1, 1, 1, 1},
+      {"64 channels: a long reduction", {1, 64, 6, 6}, 24, 3, 3, 1, 1, 1, 1, 1, 1},
+      {"one filter", {3, 6, 7, 7}, 1, 3, 3},
+      // Bias and activation.
+      {"no bias", {2, 3, 7, 7}, 4, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1, false},
+      {"fused ReLU", {2, 3, 8, 8}, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true, kRelu},
+      {"fused ReLU, no bias", {2, 3, 8, 8}, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, false, kRelu},
+      {"fused ReLU in 2 groups, stride 2",
+       {3, 4, 9, 9},
+       6,
+       3,
+       3,
+       2,
+       2,
+       1,
+       1,
+       1,
+       1,
+       1,
+       1,
+       2,
+       true,
+       kRelu},
+      {"fused sigmoid", {2, 2, 6, 6}, 3, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1, true, kSigmoid},
+      {"fused tanh", {2, 2, 6, 6}, 3, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1, true, kTanh},
+      {"fused tanh, no bias, 1x1", {1, 4, 5, 5}, 3, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, false, kTanh},
+  };
+  std::vector<OpCase> cases;
+  for (const Conv& c : all) cases.push_back(make(c));
+  return cases;
+}
+
+std::vector<RejectCase> conv2d_rejections() {
+  const OpKind fwd = OpKind::conv2d_fwd;
+  const Shape x_shape{2, 4, 6, 7};
+  const In x{x_shape, {}}, w{{8, 4, 3, 3}, {}}, b{{8}, {}};
+  const Conv plain{"", x_shape, 8, 3, 3};
+  const Params params = params_of(plain);
+  const auto changed = [&](void (*change)(Conv2dParams&)) {
+    Conv2dParams p = params.as<Conv2dParams>();
+    p.in_h = 6;
+    p.in_w = 7;
+    change(p);
+    return Params::of(p);
+  };
+  const Params resolved = changed([](Conv2dParams&) {});
+  return {
+      {"conv2d \"layer\": x must be [N, C, H, W], got [2, 4, 42]",
+       fwd,
+       params,
+       {{{2, 4, 42}, {}}, w, b}},
+      {"conv2d \"layer\": x must be f32, got u8", fwd, params, {{x_shape, {}, DType::u8}, w, b}},
+      {"conv2d \"layer\": x must not be empty, got [0, 4, 6, 7]",
+       fwd,
+       params,
+       {{{0, 4, 6, 7}, {}}, w, b}},
+      {"conv2d \"layer\": w must be [K, C/groups, R, S], got [8, 36]",
+       fwd,
+       params,
+       {x, {{8, 36}, {}}, b}},
+      {"conv2d \"layer\": w [8, 4, 5, 5] does not have the kernel 3x3",
+       fwd,
+       params,
+       {x, {{8, 4, 5, 5}, {}}, b}},
+      {"conv2d \"layer\": x has 4 channels but w expects 3 (x [2, 4, 6, 7], w [8, 3, 3, 3]); check "
+       "in_channels",
+       fwd,
+       params,
+       {x, {{8, 3, 3, 3}, {}}, b}},
+      {"conv2d \"layer\": the 8 output channels cannot be cut into 3 groups (w [8, 4, 3, 3]); "
+       "check "
+       "out_channels",
+       fwd,
+       changed([](Conv2dParams& p) { p.groups = 3; }),
+       {x, w, b}},
+      {"conv2d \"layer\": the 4 channels of x cannot be cut into 8 groups (x [2, 4, 6, 7])",
+       fwd,
+       changed([](Conv2dParams& p) { p.groups = 8; }),
+       {x, w, b}},
+      {"conv2d \"layer\": groups must be at least 1, got 0",
+       fwd,
+       changed([](Conv2dParams& p) { p.groups = 0; }),
+       {x, w, b}},
+      {"conv2d \"layer\": b must be [8], one value for each output channel, got [4]",
+       fwd,
+       params,
+       {x, w, {{4}, {}}}},
+      {"conv2d \"layer\": stride height must be at least 1, got 0",
+       fwd,
+       changed([](Conv2dParams& p) { p.stride_h = 0; }),
+       {x, w, b}},
+      {"conv2d \"layer\": dilation width must be at least 1, got 0",
+       fwd,
+       changed([](Conv2dParams& p) { p.dilation_w = 0; }),
+       {x, w, b}},
+      {"conv2d \"layer\": padding must not be negative, got -1 and 0 (width)",
+       fwd,
+       changed([](Conv2dParams& p) { p.pad_left = -1; }),
+       {x, w, b}},
+      {"conv2d \"layer\": kernel height 3 with dilation 4 spans 9 elements but the padded input "
+       "has 7 "
+       "(6 + 1 + 0)",
+       fwd,
+       changed([](Conv2dParams& p) {
+         p.dilation_h = 4;
+         p.pad_top = 1;
+       }),
+       {x, w, b}},
+      {"conv2d_bwd_data \"layer\": dy has 7 channels but w makes 8 (dy [2, 7, 4, 5], w [8, 4, 3, "
+       "3])",
+       OpKind::conv2d_bwd_data,
+       resolved,
+       {{{2, 7, 4, 5}, {}}, w}},
+      {"conv2d_bwd_data \"layer\": dy [2, 8, 5, 5] does not have the output's extents 4x5",
+       OpKind::conv2d_bwd_data,
+       resolved,
+       {{{2, 8, 5, 5}, {}}, w}},
+      {"conv2d_bwd_weights \"layer\": x has 2 images but dy has 3 (x [2, 4, 6, 7], dy [3, 8, 4, "
+       "5])",
+       OpKind::conv2d_bwd_weights,
+       resolved,
+       {x, {{3, 8, 4, 5}, {}}}},
+      {"conv2d_bwd_weights \"layer\": dy [2, 8, 4, 4] does not have the output's extents 4x5",
+       OpKind::conv2d_bwd_weights,
+       resolved,
+       {x, {{2, 8, 4, 4}, {}}}},
+  };
+}
+
+}  // namespace tanul::test

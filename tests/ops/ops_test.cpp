@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of every step kind of ops.def on every case of tests/ops that reaches it:
+// values against the double reference within a derived bound, small whole numbers exactly, memory
+// (poison, guards, exact workspace, untouched inputs), declared in-place pairs, left out outputs,
+// repeatability for 1, 2 and 3 threads. Nothing here is edited when an op is added.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <set>
+
+#include "core/format.h"
+#include "kernels/op.h"
+#include "ops/cases.h"
+#include "support/bounds.h"
+#include "support/op_graph.h"
+#include "support/step_runner.h"
+
+namespace tanul::test {
+namespace {
+
+OpKind kind_of(int i) { return static_cast<OpKind>(i); }
+
+std::vector<OpKind> all_kinds() {
+  std::vector<OpKind> kinds;
+  for (int i = 0; i < kOpKinds; ++i) kinds.push_back(kind_of(i));
+  return kinds;
+}
+
+// TANUL_CASE=text runs only the cases whose name contains the text.
+bool is_selected(const std::string& name) {
+  const char* wanted = std::getenv("TANUL_CASE");
+  return wanted == nullptr || name.find(wanted) != std::string::npos;
+}
+
+std::string command_for(const std::string& case_name) {
+  const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
+  return fmt::format("TANUL_CASE='{}' {}/bin/tanul_tests --gtest_filter='{}.{}'", case_name,
+                     TANUL_BINARY_DIR, test->test_suite_name(), test->name());
+}
+
+bool holds_kind(const Graph& graph, OpKind kind) {
+  for (const Node& node : graph.nodes) {
+    if (node.kind == kind) return true;
+  }
+  return false;
+}
+
+void round_to_float(std::vector<RefTensor>& tensors) {
+  for (RefTensor& t : tensors) {
+    for (double& value : t.v) value = static_cast<double>(static_cast<float>(value));
+  }
+}
+
+// Behind a sigmoid or tanh the gradients that arrive are no whole numbers any more.
+bool are_whole(const std::vector<RefTensor>& tensors) {
+  for (const RefTensor& t : tensors) {
+    for (double value : t.v) {
+      if (value != std::nearbyint(value)) return false;
+    }
+  }
+  return true;
+}
+
+constexpr Fill kSmallIntegers{Fill::integers, 4, {}};
+
+// The steps of one kind that a case leads to: forward as it is, backward as its grad rule emits them.
+std::vector<Step> steps_of(const OpCase& op_case, OpKind kind, const Fill* fill) {
+  const OpGraph graph(op_case);
+  std::vector<Step> steps;
+  if (!holds_kind(graph.graph, kind)) return steps;
+  RefContext context;
+  context.seed = 12345678901;
+  context.step = 3;
+  RefInterpreter interpreter(graph.graph, context);
+  feed_case(interpreter, graph, op_case, fill);
+  for (const Node& node : graph.graph.nodes) {
+    if (node.kind != kind) continue;
+    Step step{kind, node.params, interpreter.operands(node), {}, context};
+    round_to_float(step.in);
+    step.want = reference(kind, node.params, step.in, context);
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+// What can be wrong with the values of a run; empty: nothing.
+std::string value_error(const Step& step, const RunResult& run, bool is_exact) {
+  std::vector<std::vector<double>> bounds =
+      error_bounds(step.kind, step.params, step.in, step.want, step.context);
+  for (size_t i = 0; i < step.want.size(); ++i) {
+    if (!step.want[i].present) continue;
+    if (is_exact) bounds[i].assign(bounds[i].size(), 0.0);
+    const std::string error =
+        first_error(to_ref(step.want[i], run.out[i]), step.want[i], bounds[i]);
+    if (!error.empty()) return fmt::format("output {}: {}", i, error);
+  }
+  return {};
+}
+
+// Runs a step in every way that must give the same bits as `first`; what differs, as text.
+std::string repetition_error(const Implementation& implementation, const Step& step,
+                             const RunOptions& base, const RunResult& first) {
+  for (int threads : {1, 2, 3}) {
+    RunOptions options = base;
+    options.threads = threads;
+    const RunResult run = run_step(implementation, step, options);
+    if (!run.failure.empty()) return fmt::format("{} threads: {}", threads, run.failure);
+    if (run.out != first.out) return fmt::format("other bits with {} threads", threads);
+  }
+  if (!base.in_place.empty()) return {};
+  const OpDef& op = op_def(step.kind);
+  for (int i = 0; i < 32; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    if ((op.optional_outputs >> i & 1) == 0 || at >= step.want.size()) continue;
+    if (!step.want[at].present) continue;
+    RunOptions options;
+    options.absent_out = i;
+    RunResult run = run_step(implementation, step, options);
+    if (!run.failure.empty()) return fmt::format("without output {}: {}", i, run.failure);
+    run.out[at] = first.out[at];
+    if (run.out != first.out) return fmt::format("other bits without output {}", i);
+  }
+  std::vector<std::pair<int, int>> pairs;
+  for (const InPlace& pair : op.in_place) {
+    if (pair.in >= 0 && step.in.at(static_cast<size_t>(pair.in)).present) {
+      pairs.emplace_back(pair.in, pair.out);
+    }
+  }
+  for (const auto& pair : pairs) {
+    RunOptions options;
+    options.threads = 2;
+    options.in_place = {pair};
+    const RunResult run = run_step(implementation, step, options);
+    const std::string where = fmt::format("output {} over input {}", pair.second, pair.first);
+    if (!run.failure.empty()) return fmt::format("{}: {}", where, run.failure);
+    if (run.out != first.out) return fmt::format("other bits with {}", where);
+  }
+  return {};
+}
+
+// Everything about one step; empty where all is well.
+std::string step_error(const Implementation& implementation, const Step& step, bool is_exact,
+                       const RunOptions& base, RunResult& run) {
+  run = run_step(implementation, step, base);
+  if (run.is_refused) return {};
+  if (!run.failure.empty()) return run.failure;
+  std::string error = value_error(step, run, is_exact);
+  return error.empty() ? repetition_error(implementation, step, base, run) : error;
+}
+
+// An update runs several times, each step from the state that the one before it left.
+std::string update_error(const Implementation& implementation, const OpCase& op_case,
+                         bool& is_refused) {
+  const OpGraph graph(op_case);
+  RunOptions options;
+  for (const auto& pair : op_case.mutates) options.in_place.push_back(pair);
+  std::vector<RefTensor> state;
+  for (size_t i = 0; i < op_case.in.size(); ++i) {
+    state.push_back(make_values(op_case.in[i], op_case.name, static_cast<int>(i)));
+  }
+  for (int at = 0; at < op_case.steps; ++at) {
+    Step step{op_case.kind, op_case.params, state, {}, {}};
+    step.context.step = static_cast<uint64_t>(at);
+    step.context.lr = 0.1f / static_cast<float>(at + 1);
+    step.in[1] = make_values(op_case.in[1], op_case.name + std::to_string(at), 1);
+    step.want = reference(step.kind, step.params, step.in, step.context);
+    RunResult run;
+    const std::string error = step_error(implementation, step, false, options, run);
+    is_refused = run.is_refused;
+    if (is_refused) return {};
+    if (!error.empty()) return fmt::format("step {}: {}", at, error);
+    for (const auto& [in, out] : op_case.mutates) {
+      state[static_cast<size_t>(in)] =
+          to_ref(step.want[static_cast<size_t>(out)], run.out[static_cast<size_t>(out)]);
+    }
+  }
+  return {};
+}
+
+struct Named {
+  OpKind kind;
+  int implementation;
+};
+
+std::vector<Named> all_implementations() {
+  std::vector<Named> all;
+  for (OpKind kind : all_kinds()) {
+    for (int i = 0; i < cpu_implementations(kind).count; ++i) all.push_back({kind, i});
+  }
+  return all;
+}
+
+class Implementations : public testing::TestWithParam<Named> {};
+
+TEST_P(Implementations, AgreeWithTheReference) {
+  const OpKind kind = GetParam().kind;
+  const Implementation& implementation = cpu_implementations(kind).items[GetParam().implementation];
+  int ran = 0;
+  int failed = 0;
+  const auto report = [&](const OpCase& op_case, const std::string& what) {
+    ++failed;
+    ADD_FAILURE() << op_name(kind) << ":" << implementation.name << " on \"" << op_case.name
+                  << "\": " << what << "\n  " << command_for(op_case.name);
+  };
+  for (const Family& family : families()) {
+    for (const OpCase& op_case : family.cases()) {
+      if (failed >= 10) return;
+      if (!is_selected(op_case.name)) continue;
+      if (!op_case.mutates.empty()) {
+        if (op_case.kind != kind) continue;
+        bool is_refused = false;
+        const std::string error = update_error(implementation, op_case, is_refused);
+        if (!error.empty()) report(op_case, error);
+        ran += is_refused ? 0 : 1;
+        continue;
+      }
+      for (const Step& step : steps_of(op_case, kind, nullptr)) {
+        RunResult run;
+        const std::string error = step_error(implementation, step, false, {}, run);
+        if (!error.empty()) report(op_case, error);
+        ran += run.is_refused ? 0 : 1;
+        if (!error.empty() || run.is_refused || !is_exact_on_integers(kind, step.params)) continue;
+        for (const Step& whole : steps_of(op_case, kind, &kSmallIntegers)) {
+          if (!are_whole(whole.in)) continue;
+          const std::string inexact = step_error(implementation, whole, true, {}, run);
+          if (!inexact.empty()) report(op_case, "on whole numbers, " + inexact);
+        }
+      }
+    }
+  }
+  if (std::getenv("TANUL_CASE") == nullptr) {
+    EXPECT_GT(ran, 0) << "no case reaches " << op_name(kind) << ":" << implementation.name;
+  }
+}
+
+std::string implementation_name(const testing::TestParamInfo<Named>& info) {
+  return std::string(op_name(info.param.kind)) + "_" +
+         cpu_implementations(info.param.kind).items[info.param.implementation].name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Implementations, testing::ValuesIn(all_implementations()),
+                         implementation_name);
+
+// The last of the list has to take whatever `infer` accepts.
+TEST(Ops, TheLastImplementationAcceptsEveryCase) {
+  for (const Family& family : families()) {
+    for (const OpCase& op_case : family.cases()) {
+      const OpGraph graph(op_case);
+      for (const Node& node : graph.graph.nodes) {
+        if (op_is_view(node.kind)) continue;
+        const ImplementationList& list = cpu_implementations(node.kind);
+        std::vector<Operand> in, out;
+        const auto operand = [&](ValueId id) {
+          Operand o{};
+          o.rank = id == kNoValue ? -1 : graph.graph.value(id).shape.rank();
+          for (int i = 0; i < o.rank; ++i) o.dims[i] = graph.graph.value(id).shape[i];
+          o.dtype = id == kNoValue ? 0 : static_cast<int32_t>(graph.graph.value(id).dtype);
+          return o;
+        };
+        for (ValueId id : node.in) in.push_back(operand(id));
+        for (ValueId id : node.out) out.push_back(operand(id));
+        StepArgs args{};
+        args.in = in.data();
+        args.out = out.data();
+        args.in_count = static_cast<int32_t>(in.size());
+        args.out_count = static_cast<int32_t>(out.size());
+        args.params = node.params.data();
+        const char* reason = list.items[list.count - 1].supports(args);
+        EXPECT_EQ(reason, nullptr)
+            << op_name(node.kind) << " on \"" << op_case.name << "\": " << reason;
+        if (op_def(node.kind).flops != nullptr) {
+          const double flops = op_def(node.kind).flops(args);
+          EXPECT_TRUE(std::isfinite(flops) && flops >= 0) << op_name(node.kind);
+        }
+      }
+    }
+  }
+}
+
+TEST(Ops, EveryKindHasAReferenceACaseAndADocumentation) {
+  std::set<OpKind> reached;
+  for (const Family& family : families()) {
+    for (const OpCase& op_case : family.cases()) {
+      for (const Node& node : OpGraph(op_case).graph.nodes) reached.insert(node.kind);
+    }
+  }
+  for (OpKind kind : all_kinds()) {
+    EXPECT_TRUE(has_reference(kind)) << op_name(kind) << " has no reference in tests/support";
+    EXPECT_TRUE(reached.count(kind) == 1) << op_name(kind) << " has no case in tests/ops";
+    EXPECT_GT(std::string(op_def(kind).doc).size(), 5u) << op_name(kind);
+    EXPECT_EQ(op_is_view(kind), cpu_implementations(kind).count == 0) << op_name(kind);
+  }
+}
+
+TEST(Ops, CaseNamesAreUnique) {
+  std::set<std::string> names;
+  for (const Family& family : families()) {
+    for (const OpCase& op_case : family.cases()) {
+      EXPECT_TRUE(names.insert(op_case.name).second) << op_case.name;
+    }
+  }
+}
+
+std::string family_name(const testing::TestParamInfo<Family>& family) { return family.param.name; }
+
+class Families : public testing::TestWithParam<Family> {};
+
+// `infer` and the reference work out the shapes of all outputs on their own.
+TEST_P(Families, InferAcceptsAndGivesTheShapesOfTheReference) {
+  for (const OpCase& op_case : GetParam().cases()) {
+    SCOPED_TRACE(op_case.name);
+    const OpGraph graph(op_case);
+    if (!op_case.mutates.empty()) continue;
+    RefInterpreter interpreter(graph.graph, {});
+    feed_case(interpreter, graph, op_case);
+    for (const Node& node : graph.graph.nodes) {
+      const std::vector<RefTensor> want =
+          reference(node.kind, node.params, interpreter.operands(node), {});
+      ASSERT_LE(node.out.size(), want.size()) << op_name(node.kind);
+      for (size_t i = 0; i < want.size(); ++i) {
+        const ValueId out = i < node.out.size() ? node.out[i] : kNoValue;
+        ASSERT_EQ(out != kNoValue, want[i].present) << op_name(node.kind) << " output " << i;
+        if (out == kNoValue) continue;
+        EXPECT_EQ(graph.graph.value(out).shape.str(), want[i].shape.str()) << op_name(node.kind);
+        EXPECT_EQ(graph.graph.value(out).dtype, want[i].dtype) << op_name(node.kind);
+      }
+    }
+  }
+}
+
+TEST_P(Families, InferSaysWhyItRefuses) {
+  for (const RejectCase& reject : GetParam().rejections()) {
+    const OpCase op_case{reject.text, reject.kind, reject.params, reject.in, {}, {}, 1, false};
+    try {
+      const OpGraph graph(op_case);
+      ADD_FAILURE() << "accepted; expected: " << reject.text;
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()), reject.text);
+      EXPECT_EQ(e.code(), Code::invalid_argument);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, Families, testing::ValuesIn(families()), family_name);
+
+TEST(Ops, RefusalsAreTested) {
+  size_t count = 0;
+  for (const Family& family : families()) count += family.rejections().size();
+  EXPECT_GE(count, 40u);
+}
+
+}  // namespace
+}  // namespace tanul::test

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/bounds.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/linear/linear.h"
+#include "kernels/optim/optim.h"
+#include "kernels/pool/pool.h"
+#include "kernels/softmax_xent/softmax_xent.h"
+
+namespace tanul::test {
+
+namespace {
+
+using Tensors = std::vector<RefTensor>;
+using Bounds = std::vector<std::vector<double>>;
+
+constexpr double kU = 0x1p-24;          // half the distance of 1 and the next float
+constexpr double kSmallest = 0x1p-126;  // smallest normal float: what underflow may lose
+// sigmoid and tanh: "a few units in the last place" (kernels/cpu/simd.h), a unit is at most 2 u |y|.
+constexpr double kTranscendental = 4 * 2 * kU;
+
+Tensors absolute(const Tensors& in) {
+  Tensors out = in;
+  for (RefTensor& t : out) {
+    for (double& value : t.v) value = std::abs(value);
+  }
+  return out;
+}
+
+// c u T with c = 2 + n, T = the reference on absolute values.
+std::vector<double> sum_bound(const RefTensor& T, double n) {
+  std::vector<double> bound;
+  for (double value : T.v) bound.push_back((2 + n) * kU * value + kSmallest);
+  return bound;
+}
+
+std::vector<double> relative(const RefTensor& want, double units) {
+  std::vector<double> bound;
+  for (double value : want.v) bound.push_back(units * kU * std::abs(value) + kSmallest);
+  return bound;
+}
+
+std::vector<double> exact(const RefTensor& want) {
+  return std::vector<double>(static_cast<size_t>(want.elems()), 0.0);
+}
+
+// The error of a sum carried through an activation of slope at most `slope`, plus its own.
+std::vector<double> through(ActivationKind kind, std::vector<double> bound, const RefTensor& y) {
+  if (kind == ActivationKind::none || kind == ActivationKind::relu) return bound;
+  const double slope = kind == ActivationKind::sigmoid ? 0.25 : 1;
+  for (size_t i = 0; i < bound.size(); ++i) {
+    bound[i] = slope * bound[i] + kTranscendental * std::abs(y.v[i]);
+  }
+  return bound;
+}
+
+double as_double(int64_t n) { return static_cast<double>(n); }
+
+Bounds conv2d(OpKind kind, const Params& params, const Tensors& in, const Tensors& want,
+              const RefContext& context) {
+  Conv2dParams p = params.as<Conv2dParams>();
+  const ActivationKind activation = p.activation;
+  p.activation = ActivationKind::none;
+  const Tensors T = reference(kind, Params::of(p), absolute(in), context);
+  if (kind == OpKind::conv2d_fwd) {
+    const double n = as_double(in[1].shape.elems_from(1)) + 1;  // and the bias
+    return {through(activation, sum_bound(T[0], n), want[0])};
+  }
+  if (kind == OpKind::conv2d_bwd_data) {
+    const Shape& w = in[1].shape;
+    return {sum_bound(T[0], as_double(w[0] / p.groups * w[2] * w[3]))};
+  }
+  const Shape& dy = in[1].shape;
+  const double n = as_double(dy[0] * dy[2] * dy[3]);
+  return {sum_bound(T[0], n), sum_bound(T[1], n)};
+}
+
+Bounds linear(OpKind kind, const Params& params, const Tensors& in, const Tensors& want,
+              const RefContext& context) {
+  LinearParams p = params.as<LinearParams>();
+  const ActivationKind activation = p.activation;
+  p.activation = ActivationKind::none;
+  const Tensors T = reference(kind, Params::of(p), absolute(in), context);
+  if (kind == OpKind::linear_fwd) {
+    return {through(activation, sum_bound(T[0], as_double(in[0].shape[1]) + 1), want[0])};
+  }
+  if (kind == OpKind::linear_bwd_data) return {sum_bound(T[0], as_double(in[0].shape[1]))};
+  const double n = as_double(in[0].shape[0]);
+  return {sum_bound(T[0], n), sum_bound(T[1], n)};
+}
+
+Bounds pool(OpKind kind, const Params& params, const Tensors& in, const Tensors& want,
+            const RefContext& context) {
+  const Pool2dParams& p = params.as<Pool2dParams>();
+  if (kind == OpKind::max_pool2d_fwd) return {exact(want[0]), exact(want[1])};
+  const Tensors T = reference(kind, params, absolute(in), context);
+  if (kind == OpKind::avg_pool2d_fwd) return {sum_bound(T[0], p.kernel_h * p.kernel_w)};
+  const int overlapping =
+      ((p.kernel_h + p.stride_h - 1) / p.stride_h) * ((p.kernel_w + p.stride_w - 1) / p.stride_w);
+  return {sum_bound(T[0], overlapping)};
+}
+
+Bounds sigmoid_bwd(const Tensors& in) {
+  // dy y (1 - y): each of the three operations rounds once.
+  std::vector<double> bound;
+  for (size_t i = 0; i < in[0].v.size(); ++i) {
+    const double y = in[1].v[i];
+    bound.push_back(4 * kU * std::abs(in[0].v[i] * y * (1 - y)) + kSmallest);
+  }
+  return {bound};
+}
+
+Bounds tanh_bwd(const Tensors& in) {
+  // y^2 rounds at its own size, then the difference and the product round.
+  std::vector<double> bound;
+  for (size_t i = 0; i < in[0].v.size(); ++i) {
+    const double y = in[1].v[i];
+    bound.push_back(kU * std::abs(in[0].v[i]) * (y * y + 3 * (1 - y * y)) + kSmallest);
+  }
+  return {bound};
+}
+
+double largest(const RefTensor& z, int64_t n) {
+  double max = 0;
+  for (int64_t c = 0; c < z.shape[1]; ++c) max = std::max(max, std::abs(z[n * z.shape[1] + c]));
+  return max;
+}
+
+// Cross-entropy: log p rounds at the size of the logits and of log C; the sum of C exponentials has a
+// relative error of C u; sums of q over classes and of losses over samples add theirs.
+Bounds softmax_xent_fwd(const Tensors& in, const Tensors& want) {
+  const RefTensor& z = in[0];
+  const double N = as_double(z.shape[0]), C = as_double(z.shape[1]);
+  double max_weight = 1;
+  if (in.size() > 2 && in[2].present) {
+    for (double v : in[2].v) max_weight = std::max(max_weight, v);
+  }
+  double sum_error = 0;
+  for (int64_t n = 0; n < z.shape[0]; ++n) {
+    sum_error += max_weight * kU * (4 * largest(z, n) + 2 * C + 8);
+  }
+  sum_error += (2 + N) * kU * std::abs(want[1][0]);
+  const double divisor = want[1][1];
+  Bounds bounds{{sum_error / divisor + (4 + N) * kU * std::abs(want[0][0])},
+                {sum_error, (2 + N) * kU * divisor, 0, 0}};
+  return bounds;
+}
+
+// dz = scale (q_sum p - q): p has a relative error of C u (the sum) plus the absolute error u |z - max|
+// of the exponent, which beyond 104 has underflowed anyway.
+Bounds softmax_xent_bwd(const Params& params, const Tensors& in, const RefContext& context) {
+  const RefTensor& z = in[0];
+  const double C = as_double(z.shape[1]);
+  const double scale = std::abs(in[3][0] / in[4][1]);
+  double max_weight = 1;
+  if (in[2].present) {
+    max_weight = 0;
+    for (double v : in[2].v) max_weight = std::max(max_weight, v);
+  }
+  const RefTensor dz = reference(OpKind::softmax_xent_bwd, params, in, context)[0];
+  std::vector<double> bound;
+  for (int64_t n = 0; n < z.shape[0]; ++n) {
+    const double* row = z.v.data() + n * z.shape[1];
+    const double max = *std::max_element(row, row + z.shape[1]);
+    double sum = 0;
+    for (int64_t c = 0; c < z.shape[1]; ++c) sum += std::exp(row[c] - max);
+    for (int64_t c = 0; c < z.shape[1]; ++c) {
+      const double distance = std::min(max - row[c], 104.0);
+      const double p = std::exp(row[c] - max) / sum;
+      bound.push_back(scale * max_weight * kU * p * (C + 8 + distance) +
+                      4 * kU * std::abs(dz[n * z.shape[1] + c]) + (1 + scale) * kSmallest);
+    }
+  }
+  return {bound};
+}
+
+Bounds sgd(const Params& params, const Tensors& in, const RefContext& context) {
+  // At most eight roundings on the way of any term; T adds all terms with their absolute values.
+  const SgdParams& p = params.as<SgdParams>();
+  SgdParams positive = p;
+  positive.lr_scale = -p.lr_scale;  // w - lr g becomes |w| + lr |g|
+  const Tensors T = reference(OpKind::sgd_update, Params::of(positive), absolute(in), context);
+  return {relative(T[0], 8), relative(T[1], 6)};
+}
+
+Bounds adam(const Params& params, const Tensors& in, const Tensors& want,
+            const RefContext& context) {
+  const AdamParams& p = params.as<AdamParams>();
+  const double lr = static_cast<double>(context.lr) * static_cast<double>(p.lr_scale);
+  const double beta1 = static_cast<double>(p.beta1), beta2 = static_cast<double>(p.beta2);
+  const double t = static_cast<double>(context.step) + 1;
+  const double correction1 = 1 - std::pow(beta1, t), correction2 = 1 - std::pow(beta2, t);
+  const double clip = in.size() > 4 && in[4].present ? in[4][1] : 1;
+  const double l2 = p.decoupled != 0 ? 0 : static_cast<double>(p.weight_decay);
+  Bounds bounds(3);
+  for (int64_t i = 0; i < in[0].elems(); ++i) {
+    const double g = std::abs(clip * in[1][i]) + std::abs(l2 * in[0][i]);  // error 3 u g
+    const double m = beta1 * std::abs(in[2][i]) + (1 - beta1) * g;
+    const double v = beta2 * in[3][i] + (1 - beta2) * g * g;
+    const double m_error = 7 * kU * m + kSmallest;   // 3 of g, then 1 - beta, two products, a sum
+    const double v_error = 11 * kU * v + kSmallest;  // 6 of g^2, its rounding, the same four
+    const double root = std::sqrt(want[2][i]);
+    const double root_error =
+        (root > 0 ? std::min(v_error / root, std::sqrt(v_error)) : std::sqrt(v_error)) + kU * root;
+    const double scaled = 1 / std::sqrt(correction2);
+    const double denominator = root * scaled + static_cast<double>(p.eps);
+    const double update = std::abs(want[1][i]) / denominator * lr / correction1;
+    const double w_error = 3 * kU * (std::abs(in[0][i]) + std::abs(want[0][i])) +
+                           lr / correction1 * m_error / denominator +
+                           update * (8 * kU + root_error * scaled / denominator);
+    bounds[0].push_back(w_error + kSmallest);
+    bounds[1].push_back(m_error);
+    bounds[2].push_back(v_error);
+  }
+  return bounds;
+}
+
+Bounds input_load(const Tensors& in) {
+  // v scale + shift: two rounded factors, a product and a sum: 4 u (|v scale| + |shift|).
+  const RefTensor& samples = in[0];
+  const bool is_flat = samples.shape.rank() == 2;
+  const int64_t plane = samples.shape.elems_from(is_flat ? 1 : 2);
+  std::vector<double> bound;
+  for (int64_t i = 0; i < samples.elems(); ++i) {
+    const int64_t c = is_flat ? 0 : i / plane % samples.shape[1];
+    const double value = samples.dtype == DType::u8 ? samples[i] / 255 : std::abs(samples[i]);
+    bound.push_back(4 * kU * (value + std::abs(in[1][c])) / std::abs(in[2][c]) + kSmallest);
+  }
+  return {bound};
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> error_bounds(OpKind kind, const Params& params,
+                                              const std::vector<RefTensor>& in,
+                                              const std::vector<RefTensor>& want,
+                                              const RefContext& context) {
+  switch (kind) {
+    case OpKind::input_load: return input_load(in);
+    case OpKind::conv2d_fwd:
+    case OpKind::conv2d_bwd_data:
+    case OpKind::conv2d_bwd_weights: return conv2d(kind, params, in, want, context);
+    case OpKind::linear_fwd:
+    case OpKind::linear_bwd_data:
+    case OpKind::linear_bwd_weights: return linear(kind, params, in, want, context);
+    case OpKind::max_pool2d_fwd:
+    case OpKind::max_pool2d_bwd:
+    case OpKind::avg_pool2d_fwd:
+    case OpKind::avg_pool2d_bwd: return pool(kind, params, in, want, context);
+    case OpKind::sigmoid_fwd:
+    case OpKind::tanh_fwd: return {relative(want[0], kTranscendental / kU)};
+    case OpKind::sigmoid_bwd: return sigmoid_bwd(in);
+    case OpKind::tanh_bwd: return tanh_bwd(in);
+    case OpKind::dropout_fwd:
+    case OpKind::dropout_bwd: return {relative(want[0], 3)};  // the factor, the product
+    case OpKind::softmax_xent_fwd: return softmax_xent_fwd(in, want);
+    case OpKind::softmax_xent_bwd: return softmax_xent_bwd(params, in, context);
+    case OpKind::mse_fwd: {  // n squares of rounded differences
+      const double n = static_cast<double>(in[0].elems());
+      return {relative(want[0], n + 4), {(n + 4) * kU * want[1][0], kU * want[1][1], 0, 0}};
+    }
+    case OpKind::mse_bwd: return {relative(want[0], 4)};
+    case OpKind::clip_scale: return {relative(want[0], 4)};  // the sum is double
+    case OpKind::sgd_update: return sgd(params, in, context);
+    case OpKind::adam_update: return adam(params, in, want, context);
+    default: {
+      // Moves, maxima and single additions: the correctly rounded result.
+      Bounds bounds;
+      for (const RefTensor& t : want) bounds.push_back(exact(t));
+      return bounds;
+    }
+  }
+}
+
+bool is_exact_on_integers(OpKind kind, const Params& params) {
+  const auto keeps_integers = [](ActivationKind activation) {
+    return activation == ActivationKind::none || activation == ActivationKind::relu;
+  };
+  switch (kind) {
+    case OpKind::conv2d_fwd: return keeps_integers(params.as<Conv2dParams>().activation);
+    case OpKind::linear_fwd: return keeps_integers(params.as<LinearParams>().activation);
+    case OpKind::conv2d_bwd_data:
+    case OpKind::conv2d_bwd_weights:
+    case OpKind::linear_bwd_data:
+    case OpKind::linear_bwd_weights:
+    case OpKind::max_pool2d_fwd:
+    case OpKind::max_pool2d_bwd:
+    case OpKind::relu_fwd:
+    case OpKind::relu_bwd:
+    case OpKind::add_fwd:
+    case OpKind::concat_fwd:
+    case OpKind::concat_bwd: return true;
+    case OpKind::avg_pool2d_fwd:
+    case OpKind::avg_pool2d_bwd: {
+      // Every divisor is the same power of two: no window is cut.
+      const Pool2dParams& p = params.as<Pool2dParams>();
+      const int window = p.kernel_h * p.kernel_w;
+      const bool is_padded = (p.pad_top | p.pad_left | p.pad_bottom | p.pad_right) != 0;
+      return (window & (window - 1)) == 0 && p.ceil_mode == 0 &&
+             (!is_padded || p.count_include_pad != 0);
+    }
+    default: return false;
+  }
+}
+
+}  // namespace tanul::test
