@@ -18,6 +18,7 @@
 // document processing", 2006.
 #include <cstring>
 
+#include "kernels/conv2d/conv2d_indirect.h"
 #include "kernels/conv2d/conv2d_shape.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
@@ -41,7 +42,7 @@ constexpr int64_t kMinColumns = 16;
 constexpr int64_t kMaxPartialBytes = int64_t{8} << 20;
 constexpr int64_t kScratchAlign = 16;  // floats
 
-int64_t round_up(int64_t n, int64_t multiple) { return cpu::ceil_div(n, multiple) * multiple; }
+using cpu::round_up;
 
 // How images and output positions are cut. Either several whole images are merged and there is one
 // block of positions, or each block holds positions of one image.
@@ -410,16 +411,22 @@ int64_t workspace_conv2d_bwd_weights(const StepArgs& args, int threads) {
 }
 
 const Implementation kForward[] = {
+    {"indirect_gemm", conv2d_fwd_indirect_gemm::supports, conv2d_fwd_indirect_gemm::workspace_bytes,
+     conv2d_fwd_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_fwd, launch_conv2d_fwd}};
 const Implementation kBackwardData[] = {
+    {"indirect_gemm", conv2d_bwd_data_indirect_gemm::supports,
+     conv2d_bwd_data_indirect_gemm::workspace_bytes, conv2d_bwd_data_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_data, launch_conv2d_bwd_data}};
 const Implementation kBackwardWeights[] = {
+    {"indirect_gemm", conv2d_bwd_weights_indirect_gemm::supports,
+     conv2d_bwd_weights_indirect_gemm::workspace_bytes, conv2d_bwd_weights_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_weights, launch_conv2d_bwd_weights}};
 
 }  // namespace
 
-const ImplementationList cpu_conv2d_fwd = {kForward, 1};
-const ImplementationList cpu_conv2d_bwd_data = {kBackwardData, 1};
-const ImplementationList cpu_conv2d_bwd_weights = {kBackwardWeights, 1};
+const ImplementationList cpu_conv2d_fwd = {kForward, 2};
+const ImplementationList cpu_conv2d_bwd_data = {kBackwardData, 2};
+const ImplementationList cpu_conv2d_bwd_weights = {kBackwardWeights, 2};
 
 }  // namespace tanul

@@ -156,6 +156,41 @@ float Sum(const float* x, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
+// Squares of 4x4 elements, what is left over one by one.
+void Transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
+               int64_t ld_y) {
+  int64_t square_rows = 0;
+  int64_t square_columns = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<float, 4> d;
+  square_rows = rows / 4 * 4;
+  square_columns = columns / 4 * 4;
+  for (int64_t j = 0; j < square_columns; j += 4) {
+    for (int64_t i = 0; i < square_rows; i += 4) {
+      const float* from = x + i * ld_x + j;
+      const auto r0 = hn::LoadU(d, from);
+      const auto r1 = hn::LoadU(d, from + ld_x);
+      const auto r2 = hn::LoadU(d, from + 2 * ld_x);
+      const auto r3 = hn::LoadU(d, from + 3 * ld_x);
+      const auto even_low = hn::InterleaveLower(d, r0, r2);
+      const auto odd_low = hn::InterleaveLower(d, r1, r3);
+      const auto even_high = hn::InterleaveUpper(d, r0, r2);
+      const auto odd_high = hn::InterleaveUpper(d, r1, r3);
+      float* to = y + j * ld_y + i;
+      hn::StoreU(hn::InterleaveLower(d, even_low, odd_low), d, to);
+      hn::StoreU(hn::InterleaveUpper(d, even_low, odd_low), d, to + ld_y);
+      hn::StoreU(hn::InterleaveLower(d, even_high, odd_high), d, to + 2 * ld_y);
+      hn::StoreU(hn::InterleaveUpper(d, even_high, odd_high), d, to + 3 * ld_y);
+    }
+  }
+#endif
+  for (int64_t j = 0; j < columns; ++j) {
+    for (int64_t i = j < square_columns ? square_rows : 0; i < rows; ++i) {
+      y[j * ld_y + i] = x[i * ld_x + j];
+    }
+  }
+}
+
 void ReluFwd(const float* x, float* y, int64_t n) {
   map(x, y, n, [](V v) HWY_ATTR { return relu(v); });
 }
@@ -399,6 +434,7 @@ HWY_EXPORT(Accumulate);
 HWY_EXPORT(MultiplyAdd);
 HWY_EXPORT(Scale);
 HWY_EXPORT(Sum);
+HWY_EXPORT(Transpose);
 HWY_EXPORT(ReluFwd);
 HWY_EXPORT(ReluBwd);
 HWY_EXPORT(SigmoidFwd);
@@ -427,6 +463,10 @@ void scale(float alpha, const float* x, float* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Scale)(alpha, x, y, n);
 }
 float sum(const float* x, int64_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(x, n); }
+void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
+               int64_t ld_y) {
+  HWY_DYNAMIC_DISPATCH(Transpose)(x, ld_x, rows, columns, y, ld_y);
+}
 
 void relu_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(ReluFwd)(x, y, n); }
 void relu_bwd(const float* dy, const float* y, float* dx, int64_t n) {

@@ -21,6 +21,8 @@ void accumulate(const float* x, float* y, int64_t n);                 // y += x
 void multiply_add(float alpha, const float* x, float* y, int64_t n);  // y += alpha x, fused
 void scale(float alpha, const float* x, float* y, int64_t n);         // y = alpha x
 float sum(const float* x, int64_t n);
+// y [columns, rows] = transpose of x [rows, columns], with rows ld_x and ld_y floats apart
+void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y, int64_t ld_y);
 
 // See activation.h. relu keeps NaN; sigmoid and tanh are accurate to a few units in the last place.
 void relu_fwd(const float* x, float* y, int64_t n);
