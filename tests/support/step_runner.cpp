@@ -9,11 +9,19 @@
 #include "core/format.h"
 #include "kernels/cpu/parallel.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes)
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes)
+#endif
+
 namespace tanul::test {
 
 namespace {
 
-// Memory with guard zones directly before and behind it. Poison 0xFF is NaN as float and double.
+// Memory with guard zones directly before and behind it: writes there are found by their mark, reads by
+// AddressSanitizer. Poison 0xFF is NaN as float and double.
 class Guarded {
  public:
   explicit Guarded(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
@@ -21,10 +29,13 @@ class Guarded {
     memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, total)));
     std::memset(memory_.get(), kMark, total);
     std::memset(data(), 0xFF, bytes_);
+    ASAN_POISON_MEMORY_REGION(memory_.get(), kGuard);
+    ASAN_POISON_MEMORY_REGION(data() + bytes_, total - kGuard - bytes_);
   }
   std::byte* data() const { return memory_.get() + kGuard; }
   size_t bytes() const { return bytes_; }
   bool is_intact() const {
+    ASAN_UNPOISON_MEMORY_REGION(memory_.get(), kGuard + bytes_ + kGuard);
     for (size_t i = 0; i < kGuard; ++i) {
       if (memory_.get()[i] != std::byte{kMark} || data()[bytes_ + i] != std::byte{kMark}) {
         return false;
