@@ -71,8 +71,9 @@ void check_options(const TrainerOptions& o) {
     check_range("dampening", sgd->dampening, 0, 1);
     check_range("weight_decay", sgd->weight_decay, 0, kMost);
     if (sgd->nesterov && (sgd->momentum == 0 || sgd->dampening != 0)) {
-      fail(Code::invalid_argument, "nesterov wants a momentum above 0 and no dampening, got {} and {}",
-           sgd->momentum, sgd->dampening);
+      fail(Code::invalid_argument,
+           "nesterov wants a momentum above 0 and no dampening, got {} and {}", sgd->momentum,
+           sgd->dampening);
     }
     return;
   }
@@ -207,8 +208,8 @@ struct Trainer::Impl {
       initialize(weights, info.init, options.seed, info.name, info.following_gain);
       write(info.name, weights);
     }
-    write_normalization(Normalization{std::vector<float>(channels(), 0.0f),
-                                      std::vector<float>(channels(), 1.0f)});
+    write_normalization(
+        Normalization{std::vector<float>(channels(), 0.0f), std::vector<float>(channels(), 1.0f)});
   }
 
   size_t channels() const {
@@ -230,7 +231,8 @@ struct Trainer::Impl {
     for (size_t c = 0; c < channels(); ++c) {
       if (!std::isfinite(n.mean[c]) || !(n.deviation[c] > 0) || !std::isfinite(n.deviation[c])) {
         fail(Code::invalid_argument,
-             "normalization of channel {}: the mean must be finite and the deviation above 0, got {} "
+             "normalization of channel {}: the mean must be finite and the deviation above 0, got "
+             "{} "
              "and {}",
              c, n.mean[c], n.deviation[c]);
       }
@@ -288,8 +290,8 @@ struct Trainer::Impl {
     for (CachedPlan& cached : plans) {
       if (cached.key == key) return *cached.plan;
     }
-    return keep(key, std::make_unique<Plan>(model, graph_options(key),
-                                            plan_options(*backend, options)));
+    return keep(key,
+                std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options)));
   }
 
   // --- data against model ------------------------------------------------------------------------
@@ -302,7 +304,8 @@ struct Trainer::Impl {
            shape.str(), model.name(), wanted.str());
     }
     if (dtype != DType::u8 && dtype != DType::f32) {
-      fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", what, dtype_name(dtype));
+      fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", what,
+           dtype_name(dtype));
     }
   }
 
@@ -342,8 +345,8 @@ struct Trainer::Impl {
       if (p.has_ignore_index != 0 && p.ignore_index == label) return;
     }
     fail(Code::invalid_argument,
-         "{}: sample {} has the label {}, but model \"{}\" has {} outputs (labels 0 to {})", what, at,
-         label, model.name(), classes(), classes() - 1);
+         "{}: sample {} has the label {}, but model \"{}\" has {} outputs (labels 0 to {})", what,
+         at, label, model.name(), classes(), classes() - 1);
   }
 
   void check_data(const DataView& data, const char* what) const {
@@ -453,7 +456,8 @@ EpochResult Trainer::train_epoch(const DataView& data,
     progress.accuracy = totals.accuracy();
     progress.lr = result.lr;
     progress.images_per_s = static_cast<double>(result.samples) / elapsed;
-    progress.seconds_left = elapsed / static_cast<double>(s + 1) * static_cast<double>(steps - s - 1);
+    progress.seconds_left =
+        elapsed / static_cast<double>(s + 1) * static_cast<double>(steps - s - 1);
     on_step(progress);
   }
   ++t.epochs;
@@ -565,7 +569,8 @@ Tensor Trainer::predict(const Tensor& samples) {
       float* row = rows + i * per_sample;
       const auto largest = static_cast<double>(*std::max_element(row, row + per_sample));
       double sum = 0;
-      for (int64_t c = 0; c < per_sample; ++c) sum += std::exp(static_cast<double>(row[c]) - largest);
+      for (int64_t c = 0; c < per_sample; ++c)
+        sum += std::exp(static_cast<double>(row[c]) - largest);
       for (int64_t c = 0; c < per_sample; ++c) {
         row[c] = static_cast<float>(std::exp(static_cast<double>(row[c]) - largest) / sum);
       }
