@@ -15,10 +15,10 @@
 namespace tanul {
 
 struct DataOptions {
-  std::string path;              // default folder of the data; --data goes before it
-  bool normalize_fit = true;     // false: TrainerOptions::normalization, or none
-  double validation = 0.1;       // share of the training part that is set aside
-  double test = 0;               // share of the training part for testing, where there is no test part
+  std::string path;           // default folder of the data; --data goes before it
+  bool normalize_fit = true;  // false: TrainerOptions::normalization, or none
+  double validation = 0.1;    // share of the training part that is set aside
+  double test = 0;            // share of the training part for testing, where there is no test part
   bool stratified = true;
 };
 
@@ -28,7 +28,7 @@ struct TANUL_API Recipe {
   DataOptions data;
   TrainerOptions trainer;
   FitOptions fit;
-  std::string resolved_toml;     // the whole recipe with every default written out
+  std::string resolved_toml;  // the whole recipe with every default written out
 };
 
 // `overrides` are "key.path=value" texts, value in TOML ("train.epochs=3").

@@ -101,10 +101,8 @@ Init read_init(const Source& source, const TomlNode& node, const std::string& wh
 std::string init_toml(const Init& init) {
   const char* fan = init.fan == Fan::in ? "in" : "out";
   switch (init.kind) {
-    case Init::Kind::automatic:
-      return "\"automatic\"";
-    case Init::Kind::constant:
-      return fmt::format("{{ constant = {{ value = {} }} }}", init.a);
+    case Init::Kind::automatic: return "\"automatic\"";
+    case Init::Kind::constant: return fmt::format("{{ constant = {{ value = {} }} }}", init.a);
     case Init::Kind::uniform:
       return fmt::format("{{ uniform = {{ low = {}, high = {} }} }}", init.a, init.b);
     case Init::Kind::normal:
@@ -121,8 +119,7 @@ std::string init_toml(const Init& init) {
     case Init::Kind::he_normal:
       return fmt::format("{{ he_normal = {{ fan = \"{}\", gain = {} }} }}", fan,
                          gain_toml(init.gain));
-    case Init::Kind::lecun_normal:
-      return "\"lecun_normal\"";
+    case Init::Kind::lecun_normal: return "\"lecun_normal\"";
   }
   return {};
 }
@@ -197,8 +194,7 @@ std::string schedule_toml(const Schedule& s) {
                          s.warmup);
     case Schedule::Kind::cosine:
       return fmt::format("{{ cosine = {{ warmup = {}, floor = {} }} }}", s.warmup, s.floor);
-    case Schedule::Kind::constant:
-      break;
+    case Schedule::Kind::constant: break;
   }
   return fmt::format("{{ constant = {{ warmup = {} }} }}", s.warmup);
 }

@@ -151,18 +151,12 @@ std::string TomlNode::description() const {
   switch (kind) {
     case Kind::string:
       return "a string (" + quoted(text.size() > 40 ? text.substr(0, 37) + "…" : text) + ")";
-    case Kind::integer:
-      return fmt::format("a whole number ({})", integer);
-    case Kind::real:
-      return fmt::format("a number ({})", real);
-    case Kind::boolean:
-      return boolean ? "true" : "false";
-    case Kind::date:
-      return "a date or time";
-    case Kind::list:
-      return "a list";
-    case Kind::table:
-      return "a table";
+    case Kind::integer: return fmt::format("a whole number ({})", integer);
+    case Kind::real: return fmt::format("a number ({})", real);
+    case Kind::boolean: return boolean ? "true" : "false";
+    case Kind::date: return "a date or time";
+    case Kind::list: return "a list";
+    case Kind::table: return "a table";
   }
   return {};
 }

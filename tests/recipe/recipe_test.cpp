@@ -516,8 +516,7 @@ std::vector<BadFile> bad_files() {
        with_layers("\"a\",", "[blocks.a]\nmain = [{ conv2d = { out = 5, kernel = 1 } }]\n"),
        R"(m.toml:3:3: add "a1.add1": …)"},
       {"blocks that double without a layer", doubling_blocks(""), "m.toml:…"},
-      {"blocks that double with layers", doubling_blocks("\"relu\""),
-       "m.toml:…"},
+      {"blocks that double with layers", doubling_blocks("\"relu\""), "m.toml:…"},
       {"parameters that double", doubling_parameters(), "m.toml:…"},
 
       {"no TOML", "input = [1, 8, 8\nlayers", "m.toml:2:…"},
