@@ -38,14 +38,10 @@ inline ValueId grad_before_activation(GradContext& context, ActivationKind activ
   const ValueId dy = context.grad_out(0);
   const auto through = [&](OpKind kind) { return context.emit(kind, {dy, context.out(0)}, {})[0]; };
   switch (activation) {
-    case ActivationKind::none:
-      return dy;
-    case ActivationKind::relu:
-      return through(OpKind::relu_bwd);
-    case ActivationKind::sigmoid:
-      return through(OpKind::sigmoid_bwd);
-    case ActivationKind::tanh:
-      return through(OpKind::tanh_bwd);
+    case ActivationKind::none: return dy;
+    case ActivationKind::relu: return through(OpKind::relu_bwd);
+    case ActivationKind::sigmoid: return through(OpKind::sigmoid_bwd);
+    case ActivationKind::tanh: return through(OpKind::tanh_bwd);
   }
   return dy;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution by indexed GEMM (kernels/cpu/indexed_gemm.h), "indirect_gemm": the input is read where it
-// lies, through offsets, instead of being copied into columns. What the three steps share.
+// Convolution by indexed GEMM (kernels/cpu/indexed_gemm.h), "indirect_gemm": the input is read
+// where it lies, through offsets, instead of being copied into columns. What the three steps share.
 #pragma once
 
 #include <cstring>
@@ -25,8 +25,8 @@ TANUL_DECLARE_VERBS(conv2d_bwd_weights_indirect_gemm)
 
 namespace cpu {
 
-// Steps of the sum that are taken at a time: two vectors of the second operand for so many steps fill
-// half of a first-level cache of 32 KiB.
+// Steps of the sum that are taken at a time: two vectors of the second operand for so many steps
+// fill half of a first-level cache of 32 KiB.
 constexpr int64_t kDepthBlock = 256;
 // What a tile writes to again and again should stay in the second-level cache.
 constexpr int64_t kResultElems = 32 * 1024;
@@ -69,8 +69,8 @@ struct PanelLayout {
   }
 };
 
-// to [channels, rows, W + pads] = rows [row, row + rows) of the padded planes from x [channels, H, W],
-// counted in the padded plane.
+// to [channels, rows, W + pads] = rows [row, row + rows) of the padded planes from x [channels, H,
+// W], counted in the padded plane.
 inline void copy_padded(const ConvShape& shape, const float* x, int64_t channels, int64_t row,
                         int64_t rows, float* to) {
   const Conv2dParams& params = shape.params;

@@ -4,11 +4,11 @@
 //
 //   dcol[(c,r,s), pq..pq+l] = sum over k of w[k,c,r,s] dy[n, k, pq .. + l],  dx_n += col2im(dcol)
 //
-// A tile is (image, group, block of channels), cut by shapes only; one worker computes it, a block of
-// output positions at a time. The weights are stored by panels of six (c, r, s) once. 2 N K PQ CRS
-// flops and 12 bytes moved for each element of dcol; for a 1x1 kernel the product is dx itself.
-// The sum over k runs in blocks of 256, each a chain of fused multiply-adds; col2im adds in the order of
-// (block of positions, c, r, s). Deterministic for any number of threads.
+// A tile is (image, group, block of channels), cut by shapes only; one worker computes it, a block
+// of output positions at a time. The weights are stored by panels of six (c, r, s) once. 2 N K PQ
+// CRS flops and 12 bytes moved for each element of dcol; for a 1x1 kernel the product is dx itself.
+// The sum over k runs in blocks of 256, each a chain of fused multiply-adds; col2im adds in the
+// order of (block of positions, c, r, s). Deterministic for any number of threads.
 #include "kernels/conv2d/conv2d_indirect.h"
 #include "kernels/op.h"
 
@@ -79,8 +79,8 @@ void fill_tables(const DataPlan& plan, const StepArgs& args) {
   plan.panels.fill_row_offsets(cpu::workspace_at<int32_t>(args, plan.a_row_at));
 }
 
-// The panels of one channel block. A shorter last block leaves rows of its last panels undefined: they
-// are not read.
+// The panels of one channel block. A shorter last block leaves rows of its last panels undefined:
+// they are not read.
 void store_panels(const DataPlan& plan, const StepArgs& args, int64_t g, int64_t channel_block) {
   const ConvShape& shape = plan.shape;
   const int64_t rows = plan.channels.length(channel_block) * shape.RS();

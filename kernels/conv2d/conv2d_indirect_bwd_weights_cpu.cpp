@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weight gradient of convolution on the CPU, "indirect_gemm": vectors of filters and six (c, r, s) at a
-// time in registers; x is read where it lies, one element for each position.
+// Weight gradient of convolution on the CPU, "indirect_gemm": vectors of filters and six (c, r, s)
+// at a time in registers; x is read where it lies, one element for each position.
 //
-//   dw^T[(c,r,s), k..k+l] = sum over t = (n, p, q) of x[n, c, base(t) + offset(r, s)] dy^T[t, k .. + l]
+//   dw^T[(c,r,s), k..k+l] = sum over t = (n, p, q) of x[n, c, base(t) + offset(r, s)] dy^T[t, k..k+l]
 //
-// dy is transposed into scratch, about 256 positions at a time (of several small images or of some rows
-// of a large one), x is copied only where it is padded. A tile is (block of images, group, block of
-// channels), cut by shapes only; one worker computes it into a partial dw^T of its own, and the
-// partials are added in the order of the images. 2 N K PQ CRS flops; meets the arithmetic roof.
-// Deterministic for any number of threads.
+// dy is transposed into scratch, about 256 positions at a time (of several small images or of some
+// rows of a large one), x is copied only where it is padded. A tile is (block of images, group,
+// block of channels), cut by shapes only; one worker computes it into a partial dw^T of its own,
+// and the partials are added in the order of the images. 2 N K PQ CRS flops; meets the arithmetic
+// roof. Deterministic for any number of threads.
 #include "kernels/conv2d/conv2d_indirect.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/op.h"
@@ -120,8 +120,8 @@ void fill_tables(const WeightsPlan& plan, const StepArgs& args) {
   }
 }
 
-// Positions [from, from + count) of one image of dy to the steps t, t + 1, … of the transposed copy:
-// pairs of vectors, each pair [depth, 2 lanes]. Filters that do not exist are zero.
+// Positions [from, from + count) of one image of dy to the steps t, t + 1, … of the transposed
+// copy: pairs of vectors, each pair [depth, 2 lanes]. Filters that do not exist are zero.
 void transpose_dy(const WeightsPlan& plan, const float* dy, int64_t from, int64_t count, int64_t t,
                   float* to) {
   const int64_t PQ = plan.shape.PQ();
@@ -215,8 +215,8 @@ void bias_gradient(const WeightsPlan& plan, const float* dy, const Tile& tile, f
   }
 }
 
-// Adds the partial results of rows [row, row + rows) of dw^T of group g in the order of the images, and
-// stores them transposed.
+// Adds the partial results of rows [row, row + rows) of dw^T of group g in the order of the images,
+// and stores them transposed.
 void finish_rows(const WeightsPlan& plan, float* partials, int64_t g, int64_t row, int64_t rows,
                  float* dw) {
   const ConvShape& shape = plan.shape;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Forward convolution on the CPU, "indirect_gemm": y = act(w x + b) with vectors of neighbouring output
-// positions and six filters at a time in registers.
+// Forward convolution on the CPU, "indirect_gemm": y = act(w x + b) with vectors of neighbouring
+// output positions and six filters at a time in registers.
 //
 //   y[n,k,p,q..q+l] = sum over t = (c, r, s) of w[k,t] x[n, base(p, q) + offset(t) .. + l]
 //
 // Needs stride_w = 1, so that a vector of outputs reads a vector of inputs; nothing is copied but
-// the rows of a padded image. A tile is (image, group, block of output rows), cut by shapes only; one
-// worker computes it. The weights are stored by panels of six filters once. 2 N K PQ CRS flops; meets
-// the arithmetic roof. The sum runs in blocks of about 256 steps, each a chain of fused multiply-adds.
-// Deterministic for any number of threads.
+// the rows of a padded image. A tile is (image, group, block of output rows), cut by shapes only;
+// one worker computes it. The weights are stored by panels of six filters once. 2 N K PQ CRS flops;
+// meets the arithmetic roof. The sum runs in blocks of about 256 steps, each a chain of fused
+// multiply-adds. Deterministic for any number of threads.
 #include "kernels/conv2d/conv2d_indirect.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/op.h"

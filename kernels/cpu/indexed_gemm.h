@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A single-threaded GEMM whose operands are found through tables of offsets, so that a convolution can
-// read its input where it lies instead of copying it into columns first:
+// A single-threaded GEMM whose operands are found through tables of offsets, so that a convolution
+// can read its input where it lies instead of copying it into columns first:
 //
 //   C[i, v, l] (+)= sum over t of  a[a_row[i] + a_step[t]] * b[b_vector[v] + b_step[t] + l]
 //
-// with C[i, v, l] = c[i c_row + c_vector[v] + l], i < rows, v < vectors, l < lanes, t < depth.
-// Each element is one chain of fused multiply-adds in the order of t: its bits depend on neither rows,
-// vectors nor lanes. Vectors of C may overlap where they get the same values (and not when accumulating).
-// Source of the idea: M. Dukhan, "The Indirect Convolution Algorithm", 2019.
+// with C[i, v, l] = c[i c_row + c_vector[v] + l], i < rows, v < vectors, l < lanes, t < depth. Each
+// element is one chain of fused multiply-adds in the order of t: its bits depend on neither rows,
+// vectors nor lanes. Vectors of C may overlap where they get the same values (and not when
+// accumulating). Source of the idea: M. Dukhan, "The Indirect Convolution Algorithm", 2019.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,8 @@ inline RowPanels row_panels(int64_t rows) {
 // The widest vector of the machine.
 int indexed_gemm_max_lanes();
 
-// The vector width that covers `extent` elements with the fewest vectors, the narrower of equals; at
-// most `limit` lanes. 0 where every width is too wide.
+// The vector width that covers `extent` elements with the fewest vectors, the narrower of equals;
+// at most `limit` lanes. 0 where every width is too wide.
 int indexed_gemm_lanes(int64_t extent, int64_t limit);
 
 }  // namespace tanul::cpu

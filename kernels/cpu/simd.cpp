@@ -311,9 +311,9 @@ void AdamUpdate(float* w, const float* g, float* m, float* v, int64_t n, float s
   });
 }
 
-// The vector of elements s of consecutive windows: at p, p + stride, p + 2 stride, …. Two vectors in
-// a row hold one element more than stride 2 needs, in front (s > 0) or behind (s = 0): it lies inside
-// a window either way, but for windows of width 1.
+// The vector of elements s of consecutive windows: at p, p + stride, p + 2 stride, …. Two vectors
+// in a row hold one element more than stride 2 needs, in front (s > 0) or behind (s = 0): it lies
+// inside a window either way, but for windows of width 1.
 template <class DT>
 HWY_INLINE hn::Vec<DT> load_strided(DT d, const float* p, int32_t stride, int64_t s) {
 #if HWY_TARGET == HWY_SCALAR
