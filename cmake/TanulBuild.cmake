@@ -7,6 +7,10 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+# Programs find libtanul.so beside them, in the build tree and where they are installed: both trees
+# can be moved.
+set(CMAKE_BUILD_RPATH_USE_ORIGIN ON)
+set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR})
 
 find_program(TANUL_CCACHE ccache)
 if(TANUL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -28,3 +32,12 @@ if(TANUL_SANITIZE)
     -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(tanul_build INTERFACE -fsanitize=${TANUL_SANITIZE})
 endif()
+
+# "GNU 12.2.0, Release": what `tanul info` calls the build.
+function(tanul_describe_build result)
+  set(text "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}")
+  if(TANUL_SANITIZE)
+    string(APPEND text ", sanitizers ${TANUL_SANITIZE}")
+  endif()
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()

@@ -99,6 +99,8 @@ struct OpDef {
   bool identity_in_evaluation = false;
   // Bit i: output i is only computed where somebody reads it (it may be absent).
   uint32_t optional_outputs = 0;
+  // What users call it, where that is not the step's name without "_fwd": for messages.
+  const char* user_name = nullptr;
 };
 
 #define TANUL_STEP(name)       \

@@ -22,10 +22,11 @@ struct TANUL_API TensorFile {
   const Tensor* find(const std::string& name) const;
 };
 
-// Reads a whole safetensors file (F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL; BOOL arrives as u8).
-// Throws Error{not_found, format, io} naming file, offset and reason: header length beyond the file,
-// JSON errors, unknown types, offsets that overlap, leave holes, exceed the file or disagree with
-// the shape, repeated names.
+// Reads a whole safetensors file (F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL; BOOL arrives as u8); the
+// tensors come in the order of their data. Throws Error{not_found, format, io} naming file, offset
+// and reason: header length beyond the file, JSON errors, unknown types, offsets that overlap,
+// leave holes, exceed the file or disagree with the shape, repeated names, more than 8 extents;
+// Error{unsupported} for a type that the format has and tanul has not (U64, F8_E4M3, …).
 TANUL_API TensorFile read_safetensors(const std::string& path);
 
 // Writes a safetensors file, through a temporary file in the same folder, flushed, and renamed onto

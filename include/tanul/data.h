@@ -48,16 +48,17 @@ class TANUL_API DataView {
   DataView subset(const std::vector<int64_t>& positions) const;
   // The first `count` samples (all, where there are fewer).
   DataView first(int64_t count) const;
-  // {rest, part}: `part` gets round(fraction * size()) samples drawn without replacement. Stratified
-  // keeps the share of each class as near as whole samples allow (labels only). Order within both
-  // parts is kept. The draw depends on `seed` alone. fraction in [0, 1].
+  // {rest, part}: `part` gets round(fraction * size()) samples drawn without replacement.
+  // Stratified keeps the share of each class as near as whole samples allow (labels only). Order
+  // within both parts is kept. The draw depends on `seed` alone. fraction in [0, 1].
   std::pair<DataView, DataView> split(double fraction, uint64_t seed, bool stratified = true) const;
 
   // Samples of each class 0 … classes-1.
   std::vector<int64_t> class_counts(int64_t classes) const;
 
   // Mean and standard deviation per channel (the first extent of the sample shape; one channel
-  // where the rank is 1), in units of the network's input: u8 counts as value/255.
+  // where the rank is 1), in units of the network's input: u8 counts as value/255. The deviation is
+  // that of all values (divided by their number). Throws Error{invalid_argument} without values.
   struct Moments {
     std::vector<float> mean;
     std::vector<float> deviation;
@@ -83,7 +84,8 @@ struct TANUL_API Dataset {
   const DataView& test() const { return test_part; }
   int64_t classes() const { return static_cast<int64_t>(class_names.size()); }
 
-  // Moves `fraction` of the training part into the validation part; see DataView::split.
+  // Moves `fraction` of the training part into the validation part; see DataView::split. Throws
+  // Error{invalid_argument} where there is a validation part already.
   void split_validation(double fraction, uint64_t seed, bool stratified = true);
 };
 
@@ -101,8 +103,10 @@ struct IdxOptions {
 };
 
 // Reads the folder of an IDX data set: train-images / train-labels / t10k-images / t10k-labels
-// under their usual names (with - or . before idx3-ubyte, .gz or not). Images [N, H, W] become
-// samples [N, 1, H, W]. The test pair may be missing; the training pair may not.
+// under their usual names (with - or . before idx3-ubyte, .gz or not; "test" for "t10k"). Images
+// [N, H, W] become samples [N, 1, H, W], images [N, C, H, W] (idx4-ubyte) stay; u8 stays u8, other
+// element types become f32. The test pair may be missing; the training pair may not. The data set
+// is named after the folder; MNIST and Fashion-MNIST are known by that and get their class names.
 // Throws Error{not_found, format, io, invalid_argument}.
 TANUL_API Dataset load_idx(const std::string& folder, const IdxOptions& options = {});
 

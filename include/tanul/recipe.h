@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tanul/export.h"
+#include "tanul/fit.h"
 #include "tanul/model.h"
 #include "tanul/trainer.h"
 
@@ -19,12 +20,6 @@ struct DataOptions {
   double validation = 0.1;       // share of the training part that is set aside
   double test = 0;               // share of the training part for testing, where there is no test part
   bool stratified = true;
-};
-
-struct FitOptions {
-  int64_t epochs = 10;
-  int64_t patience = 0;          // > 0: stop after so many epochs without a better validation loss
-  bool keep_best = true;         // test with the weights of the best validation loss
 };
 
 // A model file, read and checked.

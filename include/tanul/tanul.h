@@ -6,6 +6,7 @@
 #include "tanul/data.h"        // IWYU pragma: export
 #include "tanul/device.h"      // IWYU pragma: export
 #include "tanul/error.h"       // IWYU pragma: export
+#include "tanul/fit.h"         // IWYU pragma: export
 #include "tanul/init.h"        // IWYU pragma: export
 #include "tanul/metrics.h"     // IWYU pragma: export
 #include "tanul/model.h"       // IWYU pragma: export

@@ -72,6 +72,8 @@ class TANUL_API Shape {
   int64_t elems() const;
   // Product of the extents behind `axis`: the elements of one row, image, …
   int64_t elems_from(int axis) const;
+  // The extents from `axis` on: the shape of one sample of a batch is tail(1).
+  Shape tail(int axis) const;
   // "[64, 1, 28, 28]"
   std::string str() const;
   // "64x1x28x28"

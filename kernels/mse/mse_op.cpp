@@ -71,6 +71,7 @@ const OpDef op_mse_fwd{
     .infer = infer_fwd,
     .grad = grad,
     .flops = flops_fwd,
+    .user_name = "mean_squared_error",
 };
 
 const OpDef op_mse_bwd{

@@ -69,6 +69,7 @@ const OpDef op_softmax_xent_fwd{
     .infer = infer_fwd,
     .grad = grad,
     .flops = flops_fwd,
+    .user_name = "softmax_cross_entropy",
 };
 
 const OpDef op_softmax_xent_bwd{

@@ -192,8 +192,7 @@ class Request {
       case CURLE_HTTP2:
       case CURLE_HTTP2_STREAM:
         return {Outcome::interrupted, fmt::format("the connection was cut: {}", detail)};
-      default:
-        return {Outcome::mirror_fails, detail};
+      default: return {Outcome::mirror_fails, detail};
     }
   }
 
@@ -375,13 +374,9 @@ class Download {
           part_.clear();
           if (!is_resumed) return false;
           break;
-        case Outcome::bad_range:
-          part_.clear();
-          break;
-        case Outcome::interrupted:
-          break;
-        case Outcome::mirror_fails:
-          return false;
+        case Outcome::bad_range: part_.clear(); break;
+        case Outcome::interrupted: break;
+        case Outcome::mirror_fails: return false;
       }
     }
     if (options_.retries > 0) why += fmt::format(" ({} attempts)", options_.retries + 1);

@@ -67,6 +67,12 @@ int64_t Shape::elems_from(int axis) const {
   return n;
 }
 
+Shape Shape::tail(int axis) const {
+  Shape result;
+  for (int i = axis; i < rank_; ++i) result[result.rank_++] = (*this)[i];
+  return result;
+}
+
 std::string Shape::str() const {
   std::string text = "[";
   for (int i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string((*this)[i]);

@@ -66,9 +66,8 @@ const Value& checked_input(const Model::Impl& model, const char* op, Var x) {
 
 void check_rank(const std::string& where, const Value& x, int rank, const char* wanted) {
   if (x.shape.rank() == rank) return;
-  std::vector<int64_t> extents(x.shape.begin() + 1, x.shape.end());
   fail(Code::invalid_argument, "{}: x has the shape {} a sample, {} is expected{}", where,
-       Shape(extents).str(), wanted, rank == 2 ? "; put a flatten in front" : "");
+       x.shape.tail(1).str(), wanted, rank == 2 ? "; put a flatten in front" : "");
 }
 
 // Declares a trained tensor and returns its value.
@@ -172,8 +171,8 @@ Var ModelBuilder::input(const Shape& shape) {
     fail(Code::invalid_argument, "input: a model has one input, and this one has it already");
   }
   if (shape.rank() < 1 || shape.rank() > 4) {
-    fail(Code::invalid_argument, "input: a sample has 1 to 4 extents, got {}; images are {{C, H, W}}",
-         shape.str());
+    fail(Code::invalid_argument,
+         "input: a sample has 1 to 4 extents, got {}; images are {{C, H, W}}", shape.str());
   }
   std::vector<int64_t> extents{1};
   for (int64_t extent : shape) {
@@ -208,14 +207,15 @@ Var ModelBuilder::conv2d(Var x, const Conv2dOptions& o) {
   p.groups = checked(where, "groups", o.groups, 1);
   p.has_bias = o.bias;
   if (channels % p.groups != 0 || out % p.groups != 0) {
-    fail(Code::invalid_argument,
-         "{}: groups must divide the input channels and the output channels; {} divides not both {} "
-         "and {}",
-         where, p.groups, channels, out);
+    fail(
+        Code::invalid_argument,
+        "{}: groups must divide the input channels and the output channels; {} divides not both {} "
+        "and {}",
+        where, p.groups, channels, out);
   }
   const ValueId w =
-      add_parameter(*impl_, layer + ".weight",
-                    {out, channels / p.groups, p.kernel_h, p.kernel_w}, o.weight_init, false);
+      add_parameter(*impl_, layer + ".weight", {out, channels / p.groups, p.kernel_h, p.kernel_w},
+                    o.weight_init, false);
   const ValueId b =
       o.bias ? add_parameter(*impl_, layer + ".bias", {out}, o.bias_init, true) : kNoValue;
   std::string text = window_text("conv2d", p.kernel_h, p.kernel_w, o.stride, o.pad);
@@ -233,8 +233,7 @@ Var ModelBuilder::linear(Var x, const LinearOptions& o) {
   const int32_t out = checked(where, "out", o.out, 1);
   LinearParams p{};
   p.has_bias = o.bias;
-  const ValueId w =
-      add_parameter(*impl_, layer + ".weight", {out, features}, o.weight_init, false);
+  const ValueId w = add_parameter(*impl_, layer + ".weight", {out, features}, o.weight_init, false);
   const ValueId b =
       o.bias ? add_parameter(*impl_, layer + ".bias", {out}, o.bias_init, true) : kNoValue;
   return add_layer(*impl_, OpKind::linear_fwd, layer, {x.id, w, b}, Params::of(p),
@@ -324,8 +323,8 @@ Var ModelBuilder::concat(const std::vector<Var>& xs, int axis, const std::string
     in.push_back(x.id);
   }
   if (xs.empty() || xs.size() > kMaxConcatInputs) {
-    fail(Code::invalid_argument, "{}: 1 to {} inputs are possible, got {}",
-         quoted("concat", layer), kMaxConcatInputs, xs.size());
+    fail(Code::invalid_argument, "{}: 1 to {} inputs are possible, got {}", quoted("concat", layer),
+         kMaxConcatInputs, xs.size());
   }
   ConcatParams p{};
   p.axis = checked(quoted("concat", layer), "axis", axis, 0) + 1;  // N is axis 0 inside
@@ -375,9 +374,8 @@ void ModelBuilder::softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOp
     }
     weights = impl_->graph.add_value(value);
   }
-  const auto outs =
-      impl_->graph.add_node(OpKind::softmax_xent_fwd, layer, Phase::loss,
-                            {logits.id, impl_->target, weights}, Params::of(p));
+  const auto outs = impl_->graph.add_node(OpKind::softmax_xent_fwd, layer, Phase::loss,
+                                          {logits.id, impl_->target, weights}, Params::of(p));
   impl_->descriptions[layer] = "softmax_cross_entropy";
   impl_->output = logits.id;
   impl_->loss = outs[0];
@@ -406,17 +404,7 @@ void ModelBuilder::mean_squared_error(Var x, const std::string& name) {
 
 void ModelBuilder::default_init(const Init& init) { impl_->default_init = init; }
 
-namespace {
-
-Shape without_batch(const Shape& shape) {
-  return Shape(std::vector<int64_t>(shape.begin() + 1, shape.end()));
-}
-
-}  // namespace
-
-Shape ModelBuilder::shape(Var x) const {
-  return without_batch(checked_input(*impl_, "shape", x).shape);
-}
+Shape ModelBuilder::shape(Var x) const { return checked_input(*impl_, "shape", x).shape.tail(1); }
 
 Model ModelBuilder::build() {
   if (impl_->input == kNoValue) {
@@ -434,16 +422,13 @@ Model ModelBuilder::build() {
 }
 
 const Model::Impl& Model::impl() const {
-  if (!impl_) fail(Code::invalid_argument, "this model is empty: make it with ModelBuilder::build()");
+  if (!impl_)
+    fail(Code::invalid_argument, "this model is empty: make it with ModelBuilder::build()");
   return *impl_;
 }
 const std::string& Model::name() const { return impl().name; }
-Shape Model::input_shape() const {
-  return without_batch(impl().graph.value(impl().input).shape);
-}
-Shape Model::output_shape() const {
-  return without_batch(impl().graph.value(impl().output).shape);
-}
+Shape Model::input_shape() const { return impl().graph.value(impl().input).shape.tail(1); }
+Shape Model::output_shape() const { return impl().graph.value(impl().output).shape.tail(1); }
 LossKind Model::loss() const { return impl().loss_kind; }
 const std::vector<ParameterInfo>& Model::parameters() const { return impl().parameters; }
 int64_t Model::parameter_count() const {

@@ -36,6 +36,7 @@ std::string InferContext::where() const {
   std::string op = op_name(kind_);
   const size_t at = op.rfind("_fwd");
   if (at != std::string::npos) op.resize(at);
+  if (op_def(kind_).user_name != nullptr) op = op_def(kind_).user_name;
   return layer_.empty() ? op : op + " \"" + layer_ + "\"";
 }
 

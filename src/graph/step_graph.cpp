@@ -57,12 +57,11 @@ std::vector<Node> update_nodes(Graph& graph, const Model::Impl& model,
       const ValueId v = add_state(info, ".adam_v");
       node.in = {w, g, m, v, clip};
       node.out = {w, m, v};
-      node.params =
-          adam != nullptr
-              ? Params::of(AdamParams{adam->beta1, adam->beta2, adam->eps,
-                                      decays ? adam->weight_decay : 0.0f, 1.0f, 0})
-              : Params::of(AdamParams{adamw->beta1, adamw->beta2, adamw->eps,
-                                      decays ? adamw->weight_decay : 0.0f, 1.0f, 1});
+      node.params = adam != nullptr
+                        ? Params::of(AdamParams{adam->beta1, adam->beta2, adam->eps,
+                                                decays ? adam->weight_decay : 0.0f, 1.0f, 0})
+                        : Params::of(AdamParams{adamw->beta1, adamw->beta2, adamw->eps,
+                                                decays ? adamw->weight_decay : 0.0f, 1.0f, 1});
     }
     updates.push_back(std::move(node));
   }

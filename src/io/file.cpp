@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 
 #include "core/format.h"
 
@@ -37,7 +38,11 @@ std::string read_file(const std::string& path) {
   if (::fstat(file.fd, &info) != 0) fail(Code::io, "{}: {}", path, reason());
   if (S_ISDIR(info.st_mode)) fail(Code::not_found, "{}: is a folder, a file was expected", path);
   std::string content;
-  content.reserve(static_cast<size_t>(info.st_size > 0 ? info.st_size : 0));
+  try {
+    content.reserve(static_cast<size_t>(info.st_size > 0 ? info.st_size : 0));
+  } catch (const std::exception&) {  // bad_alloc or length_error; a sparse file can claim terabytes
+    fail(Code::out_of_memory, "{}: no memory to read its {} bytes", path, info.st_size);
+  }
   char buffer[1 << 16];
   for (;;) {
     const ssize_t got = ::read(file.fd, buffer, sizeof buffer);
@@ -50,10 +55,8 @@ std::string read_file(const std::string& path) {
 
 void write_file_atomic(const std::string& path, std::string_view content) {
   static std::atomic<unsigned> serial{0};
-  const std::string temporary =
-      fmt::format("{}.{}.{}.tmp", path, ::getpid(), serial.fetch_add(1));
-  Descriptor file{
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)};
+  const std::string temporary = fmt::format("{}.{}.{}.tmp", path, ::getpid(), serial.fetch_add(1));
+  Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)};
   if (file.fd < 0) fail(Code::io, "{}: cannot be written: {}", path, reason());
   const auto give_up = [&] {
     const std::string why = reason();

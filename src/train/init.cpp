@@ -56,8 +56,8 @@ void fill_truncated(float* w, int64_t n, Philox random, double mean, double devi
 
 void check_deviation(const std::string& name, double deviation) {
   if (!(deviation >= 0) || !std::isfinite(deviation)) {
-    fail(Code::invalid_argument, "init of \"{}\": the deviation must be finite and 0 or more, got {}",
-         name, deviation);
+    fail(Code::invalid_argument,
+         "init of \"{}\": the deviation must be finite and 0 or more, got {}", name, deviation);
   }
 }
 
@@ -100,8 +100,8 @@ void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::str
       return;
     case Init::Kind::uniform:
       if (!(init.a <= init.b) || !std::isfinite(init.b - init.a)) {
-        fail(Code::invalid_argument, "init of \"{}\": uniform wants low <= high, got {} and {}", name,
-             init.a, init.b);
+        fail(Code::invalid_argument, "init of \"{}\": uniform wants low <= high, got {} and {}",
+             name, init.a, init.b);
       }
       return fill_uniform(w, n, random, init.a, init.b);
     case Init::Kind::normal:
@@ -121,10 +121,8 @@ void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::str
       const double limit = gain * std::sqrt(3 / fan);
       return fill_uniform(w, n, random, -limit, limit);
     }
-    case Init::Kind::he_normal:
-      return fill_normal(w, n, random, 0, gain / std::sqrt(fan));
-    case Init::Kind::lecun_normal:
-      return fill_normal(w, n, random, 0, 1 / std::sqrt(fans.in));
+    case Init::Kind::he_normal: return fill_normal(w, n, random, 0, gain / std::sqrt(fan));
+    case Init::Kind::lecun_normal: return fill_normal(w, n, random, 0, 1 / std::sqrt(fans.in));
   }
 }
 

@@ -71,8 +71,9 @@ void check_options(const TrainerOptions& o) {
     check_range("dampening", sgd->dampening, 0, 1);
     check_range("weight_decay", sgd->weight_decay, 0, kMost);
     if (sgd->nesterov && (sgd->momentum == 0 || sgd->dampening != 0)) {
-      fail(Code::invalid_argument, "nesterov wants a momentum above 0 and no dampening, got {} and {}",
-           sgd->momentum, sgd->dampening);
+      fail(Code::invalid_argument,
+           "nesterov wants a momentum above 0 and no dampening, got {} and {}", sgd->momentum,
+           sgd->dampening);
     }
     return;
   }
@@ -207,8 +208,8 @@ struct Trainer::Impl {
       initialize(weights, info.init, options.seed, info.name, info.following_gain);
       write(info.name, weights);
     }
-    write_normalization(Normalization{std::vector<float>(channels(), 0.0f),
-                                      std::vector<float>(channels(), 1.0f)});
+    write_normalization(
+        Normalization{std::vector<float>(channels(), 0.0f), std::vector<float>(channels(), 1.0f)});
   }
 
   size_t channels() const {
@@ -230,7 +231,8 @@ struct Trainer::Impl {
     for (size_t c = 0; c < channels(); ++c) {
       if (!std::isfinite(n.mean[c]) || !(n.deviation[c] > 0) || !std::isfinite(n.deviation[c])) {
         fail(Code::invalid_argument,
-             "normalization of channel {}: the mean must be finite and the deviation above 0, got {} "
+             "normalization of channel {}: the mean must be finite and the deviation above 0, got "
+             "{} "
              "and {}",
              c, n.mean[c], n.deviation[c]);
       }
@@ -288,8 +290,8 @@ struct Trainer::Impl {
     for (CachedPlan& cached : plans) {
       if (cached.key == key) return *cached.plan;
     }
-    return keep(key, std::make_unique<Plan>(model, graph_options(key),
-                                            plan_options(*backend, options)));
+    return keep(key,
+                std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options)));
   }
 
   // --- data against model ------------------------------------------------------------------------
@@ -302,7 +304,8 @@ struct Trainer::Impl {
            shape.str(), model.name(), wanted.str());
     }
     if (dtype != DType::u8 && dtype != DType::f32) {
-      fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", what, dtype_name(dtype));
+      fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", what,
+           dtype_name(dtype));
     }
   }
 
@@ -311,6 +314,10 @@ struct Trainer::Impl {
   // Whether targets of this kind can be trained against.
   void check_target_kind(bool are_labels, const Shape& shape, DType dtype, const char* what) const {
     if (are_labels) {
+      if (shape.rank() != 0) {
+        fail(Code::invalid_argument, "{}: class labels are one number a sample, got {}", what,
+             shape.str());
+      }
       if (model.output_shape().rank() != 1) {
         fail(Code::invalid_argument,
              "{}: class labels need an output of one extent, model \"{}\" has {}", what,
@@ -338,8 +345,8 @@ struct Trainer::Impl {
       if (p.has_ignore_index != 0 && p.ignore_index == label) return;
     }
     fail(Code::invalid_argument,
-         "{}: sample {} has the label {}, but model \"{}\" has {} outputs (labels 0 to {})", what, at,
-         label, model.name(), classes(), classes() - 1);
+         "{}: sample {} has the label {}, but model \"{}\" has {} outputs (labels 0 to {})", what,
+         at, label, model.name(), classes(), classes() - 1);
   }
 
   void check_data(const DataView& data, const char* what) const {
@@ -449,7 +456,8 @@ EpochResult Trainer::train_epoch(const DataView& data,
     progress.accuracy = totals.accuracy();
     progress.lr = result.lr;
     progress.images_per_s = static_cast<double>(result.samples) / elapsed;
-    progress.seconds_left = elapsed / static_cast<double>(s + 1) * static_cast<double>(steps - s - 1);
+    progress.seconds_left =
+        elapsed / static_cast<double>(s + 1) * static_cast<double>(steps - s - 1);
     on_step(progress);
   }
   ++t.epochs;
@@ -467,9 +475,17 @@ double Trainer::step(const Tensor& samples, const Tensor& targets) {
     fail(Code::invalid_argument, "step: the samples must be {} (the batch) times {}, got {}", batch,
          t.model.input_shape().str(), samples.shape().str());
   }
-  const DataView view(samples, targets);
-  t.check_data(view, "step");
-  Plan& plan = t.plan_for({true, batch, view.sample_dtype(), view.target_dtype()});
+  t.check_samples(samples.shape().tail(1), samples.dtype(), "step");
+  const bool are_labels = targets.dtype() == DType::i32;
+  if (targets.empty() || targets.shape().rank() < 1 || targets.shape()[0] != batch) {
+    fail(Code::invalid_argument, "step: the targets must be {} (the batch), got {}", batch,
+         targets.shape().str());
+  }
+  t.check_target_kind(are_labels, targets.shape().tail(1), targets.dtype(), "step");
+  if (are_labels) {
+    for (int64_t i = 0; i < batch; ++i) t.check_label(targets.data<int32_t>()[i], i, "step");
+  }
+  Plan& plan = t.plan_for({true, batch, samples.dtype(), targets.dtype()});
   const StepGraph& graph = plan.step_graph();
   t.backend->copy_in(plan.address(graph.samples), samples.raw(), samples.bytes());
   t.backend->copy_in(plan.address(graph.target), targets.raw(), targets.bytes());
@@ -480,6 +496,10 @@ double Trainer::step(const Tensor& samples, const Tensor& targets) {
 Evaluation Trainer::evaluate(const DataView& data) {
   Impl& t = *impl_;
   t.check_data(data, "evaluation data");
+  if (t.model.loss() == LossKind::none) {
+    fail(Code::invalid_argument, "model \"{}\" has no loss to evaluate; use predict",
+         t.model.name());
+  }
   const Clock::time_point start = Clock::now();
   const bool classify = data.has_labels();
   const int64_t outputs = t.classes();
@@ -495,7 +515,7 @@ Evaluation Trainer::evaluate(const DataView& data) {
     Plan& plan = t.plan_for({false, count, data.sample_dtype(), data.target_dtype()});
     t.load_batch(plan, data, positions.data(), count);
     t.run(plan);
-    if (t.model.loss() != LossKind::none) totals.add(t.stats_of(plan).data());
+    totals.add(t.stats_of(plan).data());
     if (!classify) continue;
     values.resize(static_cast<size_t>(count * outputs));
     t.backend->copy_out(values.data(), plan.address(plan.step_graph().output), count * outputs * 4);
@@ -549,7 +569,8 @@ Tensor Trainer::predict(const Tensor& samples) {
       float* row = rows + i * per_sample;
       const auto largest = static_cast<double>(*std::max_element(row, row + per_sample));
       double sum = 0;
-      for (int64_t c = 0; c < per_sample; ++c) sum += std::exp(static_cast<double>(row[c]) - largest);
+      for (int64_t c = 0; c < per_sample; ++c)
+        sum += std::exp(static_cast<double>(row[c]) - largest);
       for (int64_t c = 0; c < per_sample; ++c) {
         row[c] = static_cast<float>(std::exp(static_cast<double>(row[c]) - largest) / sum);
       }

@@ -102,37 +102,42 @@ std::vector<RejectCase> softmax_xent_rejections() {
   const In z{{4, 10}, {}};
   const In target = targets_of(4, {Fill::labels, 10, {}});
   return {
-      {"softmax_xent \"layer\": logits are f32 [N, C], got f32 [4, 10, 1, 1]; flatten them first",
+      {"softmax_cross_entropy \"layer\": logits are f32 [N, C], got f32 [4, 10, 1, 1]; flatten "
+       "them first",
        fwd,
        with(0),
        {{{4, 10, 1, 1}, {}}, target, absent()}},
-      {"softmax_xent \"layer\": logits are f32 [N, C], got i32 [4, 10]; flatten them first",
+      {"softmax_cross_entropy \"layer\": logits are f32 [N, C], got i32 [4, 10]; flatten them "
+       "first",
        fwd,
        with(0),
        {{{4, 10}, {}, DType::i32}, target, absent()}},
-      {"softmax_xent \"layer\": logits need at least one sample and one class, got [4, 0]",
+      {"softmax_cross_entropy \"layer\": logits need at least one sample and one class, got [4, 0]",
        fwd,
        with(0),
        {{{4, 0}, {}}, target, absent()}},
-      {"softmax_xent \"layer\": targets are class indices i32 [4], one per row of the logits [4, "
+      {"softmax_cross_entropy \"layer\": targets are class indices i32 [4], one per row of the "
+       "logits [4, "
        "10], "
        "got i32 [5]",
        fwd,
        with(0),
        {z, targets_of(5, {}), absent()}},
-      {"softmax_xent \"layer\": targets are class indices i32 [4], one per row of the logits [4, "
+      {"softmax_cross_entropy \"layer\": targets are class indices i32 [4], one per row of the "
+       "logits [4, "
        "10], "
        "got f32 [4]",
        fwd,
        with(0),
        {z, {{4}, {}}, absent()}},
-      {"softmax_xent \"layer\": class weights are f32 [10], one per class of the logits [4, 10], "
+      {"softmax_cross_entropy \"layer\": class weights are f32 [10], one per class of the logits "
+       "[4, 10], "
        "got "
        "f32 [4]",
        fwd,
        with(0),
        {z, target, {{4}, {}}}},
-      {"softmax_xent \"layer\": label_smoothing lies in 0 to 1, got 1.5",
+      {"softmax_cross_entropy \"layer\": label_smoothing lies in 0 to 1, got 1.5",
        fwd,
        with(1.5f),
        {z, target, absent()}},

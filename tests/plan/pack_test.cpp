@@ -21,8 +21,8 @@ void expect_sound(const std::vector<Lifetime>& lifetimes, const Packing& packing
     ASSERT_EQ(packing.offsets[i] % kPackAlignment, 0);
     end = std::max(end, packing.offsets[i] + aligned(lifetimes[i].bytes));
     for (size_t j = 0; j < i; ++j) {
-      const bool meet = lifetimes[i].first <= lifetimes[j].last &&
-                        lifetimes[j].first <= lifetimes[i].last;
+      const bool meet =
+          lifetimes[i].first <= lifetimes[j].last && lifetimes[j].first <= lifetimes[i].last;
       const bool overlap = packing.offsets[i] < packing.offsets[j] + lifetimes[j].bytes &&
                            packing.offsets[j] < packing.offsets[i] + lifetimes[i].bytes;
       ASSERT_FALSE(meet && overlap) << "buffers " << i << " and " << j << " are alive together at "
@@ -71,8 +71,8 @@ TEST(Pack, RandomLifetimesNeverOverlap) {
     }
     const Packing packing = pack(lifetimes);
     ASSERT_NO_FATAL_FAILURE(expect_sound(lifetimes, packing)) << "graph " << graph;
-    worst = std::max(worst, static_cast<double>(packing.bytes) /
-                                static_cast<double>(packing.lower_bound));
+    worst = std::max(worst,
+                     static_cast<double>(packing.bytes) / static_cast<double>(packing.lower_bound));
   }
   RecordProperty("worst_ratio_to_lower_bound", std::to_string(worst));
   EXPECT_LT(worst, 1.6);

@@ -20,6 +20,8 @@ std::atomic<int64_t> allocations{0};
 }  // namespace
 
 // Counts what C++ allocates in this program. (Plain malloc is watched through the size of the heap.)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // malloc and free are meant
 void* operator new(size_t bytes) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   void* memory = std::malloc(bytes > 0 ? bytes : 1);
@@ -28,6 +30,7 @@ void* operator new(size_t bytes) {
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+#pragma GCC diagnostic pop
 
 namespace tanul {
 namespace {
@@ -143,7 +146,8 @@ TEST(Trainer, AnotherSeedGivesOtherWeights) {
   TrainerOptions a = options_of();
   TrainerOptions b = options_of();
   b.seed = 2;
-  EXPECT_FALSE(same_bits(Trainer(small_net(), a).state(false), Trainer(small_net(), b).state(false)));
+  EXPECT_FALSE(
+      same_bits(Trainer(small_net(), a).state(false), Trainer(small_net(), b).state(false)));
 }
 
 TEST(Trainer, SaveLoadContinueIsBitEqual) {
@@ -218,6 +222,14 @@ TEST(Trainer, NothingIsAllocatedInAHundredSteps) {
   trainer.train_epoch(data, watch);
   EXPECT_GT(at_first, 0);
   EXPECT_EQ(at_last - at_first, 0);
+
+  // The same for single steps.
+  Tensor samples({16, 1, 8, 8}, DType::u8);
+  const Tensor labels({16}, DType::i32);
+  trainer.step(samples, labels);
+  const int64_t before = allocations.load();
+  for (int i = 0; i < 100; ++i) trainer.step(samples, labels);
+  EXPECT_EQ(allocations.load() - before, 0);
 }
 
 TEST(Trainer, MemoryIsAsPredicted) {
@@ -295,9 +307,10 @@ TEST(Trainer, RefusesDataThatDoesNotFit) {
   Tensor labels({4}, DType::i32);
   labels.data<int32_t>()[2] = 3;
   const DataView beyond(Tensor({4, 1, 8, 8}, DType::u8), labels);
-  EXPECT_EQ(message_of([&] { trainer.evaluate(beyond); }),
-            "evaluation data: sample 2 has the label 3, but model \"small\" has 3 outputs (labels 0 "
-            "to 2)");
+  EXPECT_EQ(
+      message_of([&] { trainer.evaluate(beyond); }),
+      "evaluation data: sample 2 has the label 3, but model \"small\" has 3 outputs (labels 0 "
+      "to 2)");
 }
 
 TEST(Trainer, RefusesOptionsOutsideTheirRange) {
@@ -313,7 +326,9 @@ TEST(Trainer, RefusesOptionsOutsideTheirRange) {
             "nesterov wants a momentum above 0 and no dampening, got 0 and 0");
   EXPECT_EQ(with([](auto& o) { o.threads = -2; }),
             "threads must be between 0 (all processors) and 1024, got -2");
-  EXPECT_EQ(with([](auto& o) { o.normalization = Normalization{{0, 0}, {1, 1}}; }),
+  EXPECT_EQ(with([](auto& o) {
+              o.normalization = Normalization{{0, 0}, {1, 1}};
+            }),
             "normalization wants one mean and one deviation per channel, 1 of each, got 2 and 2");
 }
 
@@ -338,8 +353,9 @@ TEST(Trainer, LoadRefusesTheWrongModelAndChangesNothing) {
   Trainer trainer(small_net(), options_of());
   const TensorFile before = trainer.state();
   EXPECT_EQ(message_of([&] { trainer.load(path); }),
-            path + ": tensor \"conv1.weight\" [3, 64] of f32, model \"small\" expects [5, 1, 3, 3] "
-                   "of f32");
+            path +
+                ": tensor \"conv1.weight\" is [3, 64] of f32, model \"small\" expects [5, 1, 3, 3] "
+                "of f32");
   EXPECT_TRUE(same_bits(before, trainer.state()));
 }
 
@@ -351,7 +367,7 @@ TEST(Schedule, FactorsFollowTheirFormulas) {
   EXPECT_EQ(step.factor(20, 10, 5), 0.5);
   EXPECT_EQ(step.factor(40, 10, 5), 0.25);
   const Schedule cosine = Schedule::cosine(1, 0.1);
-  EXPECT_DOUBLE_EQ(cosine.factor(0, 10, 5), 0.1);   // warm-up: 1/10 … 10/10
+  EXPECT_DOUBLE_EQ(cosine.factor(0, 10, 5), 0.1);  // warm-up: 1/10 … 10/10
   EXPECT_DOUBLE_EQ(cosine.factor(9, 10, 5), 1.0);
   EXPECT_DOUBLE_EQ(cosine.factor(10, 10, 5), 1.0);
   EXPECT_NEAR(cosine.factor(30, 10, 5), 0.1 + 0.9 * 0.5, 1e-12);

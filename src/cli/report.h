@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Results of a classifier in words and as a table, for `train` and `eval`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tanul/trainer.h"
+
+namespace tanul::cli {
+
+// "test loss 0.3514 · accuracy 87.6 % (8,760 of 10,000)"
+std::string result_line(const std::string& part, const Evaluation& evaluation);
+
+// The three most frequent confusions in words, and the confusion matrix where it fits the output.
+void say_confusions(const Evaluation& evaluation, const std::vector<std::string>& class_names);
+
+}  // namespace tanul::cli

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading one table of a model file: unknown keys, wrong types and values out of range become
+// errors with the place, the table's name and the nearest valid key.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "recipe/keys.h"
+#include "recipe/toml_tree.h"
+#include "tanul/model.h"
+
+namespace tanul::recipe {
+
+// Bounds of a number; `open_high`: high itself is not allowed.
+struct Range {
+  double low = -std::numeric_limits<double>::max();
+  double high = std::numeric_limits<double>::max();
+  bool open_low = false;
+  bool open_high = false;
+};
+
+class TableReader {
+ public:
+  // `what` names the table in messages: `conv2d "conv1"`, `[train]`. `table` may be null: all
+  // defaults. Throws at the first key that is not in `keys`.
+  TableReader(const Source& source, const TomlNode* table, std::string what, const Keys& keys);
+
+  const TomlNode* find(const std::string& key) const;
+  bool has(const std::string& key) const { return find(key) != nullptr; }
+
+  int64_t integer(const std::string& key, int64_t otherwise, int64_t low, int64_t high) const;
+  int64_t required_integer(const std::string& key, int64_t low, int64_t high) const;
+  double number(const std::string& key, double otherwise, const Range& range) const;
+  bool boolean(const std::string& key, bool otherwise) const;
+  std::string text(const std::string& key, const std::string& otherwise) const;
+  std::vector<double> numbers(const std::string& key, const Range& range) const;
+  // A number, or [h, w].
+  Extent2 extent(const std::string& key, Extent2 otherwise, int64_t low) const;
+  Extent2 required_extent(const std::string& key, int64_t low) const;
+  // A number, [h, w], or [top, left, bottom, right].
+  Padding2 padding(const std::string& key) const;
+
+  const std::string& what() const { return what_; }
+  const Source& source() const { return source_; }
+  // The place of a key's value, or of the table where the key is left out.
+  Where where(const std::string& key) const;
+
+ private:
+  const TomlNode& required(const std::string& key) const;
+  int64_t whole(const std::string& key, const TomlNode& node, int64_t low, int64_t high) const;
+  double real(const std::string& key, const TomlNode& node, const Range& range) const;
+  std::vector<int64_t> whole_list(const std::string& key, const TomlNode& node, int64_t low,
+                                  const std::vector<size_t>& sizes, const char* forms) const;
+
+  const Source& source_;
+  const TomlNode* table_;
+  std::string what_;
+};
+
+// "name" or { name = { … } }: one of `kinds`, with its options.
+struct Choice {
+  std::string kind;
+  Where where;
+  const TomlNode* options = nullptr;  // null where only the name stands
+};
+
+// `what`: `[train] optimizer`.
+Choice read_choice(const Source& source, const TomlNode& node, const std::string& what,
+                   const Keys& kinds);
+
+constexpr int64_t kMostSize = int64_t{1} << 24;  // of a dimension; ModelBuilder has the same bound
+
+}  // namespace tanul::recipe

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/settings.h"
+
+#include <algorithm>
+
+#include "core/format.h"
+#include "core/suggest.h"
+
+namespace tanul::recipe {
+
+namespace {
+
+constexpr int64_t kMostInt = std::numeric_limits<int64_t>::max();
+constexpr double kMostFloat = std::numeric_limits<float>::max();
+const Range kAny{-kMostFloat, kMostFloat};
+const Range kNotNegative{0, kMostFloat};
+const Range kPositive{0, kMostFloat, true};
+const Range kShare{0, 1};                  // 0 … 1
+const Range kBelowOne{0, 1, false, true};  // 0 <= x < 1
+
+float as_float(double value) { return static_cast<float>(value); }
+
+template <typename T>
+std::string list_toml(const std::vector<T>& values) {
+  std::string out;
+  for (const T& value : values) out += (out.empty() ? "" : ", ") + fmt::format("{}", value);
+  return "[" + out + "]";
+}
+
+// 0 stands for the gain of the activation behind the layer.
+double read_gain(const TableReader& reader, double otherwise) {
+  const TomlNode* node = reader.find("gain");
+  if (node != nullptr && node->kind == TomlNode::Kind::string && node->text == "following") {
+    return 0;
+  }
+  return reader.number("gain", otherwise, kPositive);
+}
+
+std::string gain_toml(double gain) { return gain == 0 ? "\"following\"" : fmt::format("{}", gain); }
+
+Fan read_fan(const TableReader& reader) {
+  const std::string fan = reader.text("fan", "in");
+  if (fan != "in" && fan != "out") {
+    fail_at(reader.source(), reader.where("fan"), "{}: fan must be \"in\" or \"out\", got {}",
+            reader.what(), quoted(fan));
+  }
+  return fan == "in" ? Fan::in : Fan::out;
+}
+
+double need_number(const TableReader& reader, const std::string& key, const Range& range) {
+  if (!reader.has(key)) {
+    fail_at(reader.source(), reader.where(key), "{} needs the key \"{}\"", reader.what(), key);
+  }
+  return reader.number(key, 0, range);
+}
+
+}  // namespace
+
+std::string bool_toml(bool value) { return value ? "true" : "false"; }
+std::string pair_toml(Extent2 value) { return fmt::format("[{}, {}]", value.h, value.w); }
+std::string padding_toml(const Padding2& pad) {
+  return fmt::format("[{}, {}, {}, {}]", pad.top, pad.left, pad.bottom, pad.right);
+}
+
+Init read_init(const Source& source, const TomlNode& node, const std::string& what) {
+  const Choice choice = read_choice(source, node, what, init_kinds());
+  const TableReader reader(source, choice.options, fmt::format("{} {}", what, choice.kind),
+                           keys_of(choice.kind));
+  const std::string& kind = choice.kind;
+  // a kind without usable defaults needs its table, and the error the place of the bare name
+  const auto need = [&](const char* key, const Range& range) {
+    if (choice.options == nullptr) {
+      fail_at(source, choice.where, "{} {} needs the key \"{}\"", what, kind, key);
+    }
+    return need_number(reader, key, range);
+  };
+  if (kind == "constant") return Init::constant(need("value", kAny));
+  if (kind == "uniform") {
+    const double low = need("low", kAny);
+    const double high = need("high", kAny);
+    if (low > high) {
+      fail_at(source, reader.where("low"), "{}: low must be at most high, got {} and {}",
+              reader.what(), low, high);
+    }
+    return Init::uniform(low, high);
+  }
+  if (kind == "normal" || kind == "truncated_normal") {
+    const double mean = reader.number("mean", 0, kAny);
+    const double deviation = need("std", kNotNegative);
+    return kind == "normal" ? Init::normal(mean, deviation)
+                            : Init::truncated_normal(mean, deviation);
+  }
+  if (kind == "glorot_uniform") return Init::glorot_uniform(read_gain(reader, 1));
+  if (kind == "glorot_normal") return Init::glorot_normal(read_gain(reader, 1));
+  if (kind == "he_uniform") return Init::he_uniform(read_fan(reader), read_gain(reader, 0));
+  if (kind == "he_normal") return Init::he_normal(read_fan(reader), read_gain(reader, 0));
+  if (kind == "lecun_normal") return Init::lecun_normal();
+  return {};
+}
+
+std::string init_toml(const Init& init) {
+  const char* fan = init.fan == Fan::in ? "in" : "out";
+  switch (init.kind) {
+    case Init::Kind::automatic:
+      return "\"automatic\"";
+    case Init::Kind::constant:
+      return fmt::format("{{ constant = {{ value = {} }} }}", init.a);
+    case Init::Kind::uniform:
+      return fmt::format("{{ uniform = {{ low = {}, high = {} }} }}", init.a, init.b);
+    case Init::Kind::normal:
+      return fmt::format("{{ normal = {{ mean = {}, std = {} }} }}", init.a, init.b);
+    case Init::Kind::truncated_normal:
+      return fmt::format("{{ truncated_normal = {{ mean = {}, std = {} }} }}", init.a, init.b);
+    case Init::Kind::glorot_uniform:
+      return fmt::format("{{ glorot_uniform = {{ gain = {} }} }}", gain_toml(init.gain));
+    case Init::Kind::glorot_normal:
+      return fmt::format("{{ glorot_normal = {{ gain = {} }} }}", gain_toml(init.gain));
+    case Init::Kind::he_uniform:
+      return fmt::format("{{ he_uniform = {{ fan = \"{}\", gain = {} }} }}", fan,
+                         gain_toml(init.gain));
+    case Init::Kind::he_normal:
+      return fmt::format("{{ he_normal = {{ fan = \"{}\", gain = {} }} }}", fan,
+                         gain_toml(init.gain));
+    case Init::Kind::lecun_normal:
+      return "\"lecun_normal\"";
+  }
+  return {};
+}
+
+namespace {
+
+Optimizer read_optimizer(const Source& source, const TomlNode* node) {
+  if (node == nullptr) return Sgd{};
+  const Choice choice = read_choice(source, *node, "[train] optimizer", optimizer_kinds());
+  const TableReader r(source, choice.options, "optimizer " + choice.kind, keys_of(choice.kind));
+  if (choice.kind == "sgd") {
+    Sgd o;
+    o.lr = as_float(r.number("lr", o.lr, kPositive));
+    o.momentum = as_float(r.number("momentum", o.momentum, kBelowOne));
+    o.dampening = as_float(r.number("dampening", o.dampening, kShare));
+    o.weight_decay = as_float(r.number("weight_decay", o.weight_decay, kNotNegative));
+    o.nesterov = r.boolean("nesterov", o.nesterov);
+    if (o.nesterov && (o.momentum == 0 || o.dampening != 0)) {
+      fail_at(source, r.where("nesterov"),
+              "optimizer sgd: nesterov needs a momentum above 0 and no dampening, got {} and {}",
+              o.momentum, o.dampening);
+    }
+    return o;
+  }
+  const auto adam_keys = [&](auto o) {
+    o.lr = as_float(r.number("lr", o.lr, kPositive));
+    o.beta1 = as_float(r.number("beta1", o.beta1, kBelowOne));
+    o.beta2 = as_float(r.number("beta2", o.beta2, kBelowOne));
+    o.eps = as_float(r.number("eps", o.eps, kPositive));
+    o.weight_decay = as_float(r.number("weight_decay", o.weight_decay, kNotNegative));
+    return o;
+  };
+  if (choice.kind == "adam") return adam_keys(Adam{});
+  return adam_keys(AdamW{});
+}
+
+std::string optimizer_toml(const Optimizer& optimizer) {
+  if (const auto* o = std::get_if<Sgd>(&optimizer)) {
+    return fmt::format(
+        "{{ sgd = {{ lr = {}, momentum = {}, dampening = {}, weight_decay = {}, nesterov = {} }} "
+        "}}",
+        o->lr, o->momentum, o->dampening, o->weight_decay, bool_toml(o->nesterov));
+  }
+  const auto adam_toml = [](const char* name, const auto& o) {
+    return fmt::format(
+        "{{ {} = {{ lr = {}, beta1 = {}, beta2 = {}, eps = {}, weight_decay = {} }} }}", name, o.lr,
+        o.beta1, o.beta2, o.eps, o.weight_decay);
+  };
+  if (const auto* o = std::get_if<Adam>(&optimizer)) return adam_toml("adam", *o);
+  return adam_toml("adamw", std::get<AdamW>(optimizer));
+}
+
+Schedule read_schedule(const Source& source, const TomlNode* node) {
+  if (node == nullptr) return {};
+  const Choice choice = read_choice(source, *node, "[train] schedule", schedule_kinds());
+  const TableReader r(source, choice.options, "schedule " + choice.kind,
+                      keys_of("schedule " + choice.kind));
+  const double warmup = r.number("warmup", 0, kNotNegative);
+  if (choice.kind == "step") {
+    const Schedule usual;
+    return Schedule::step(r.number("every", usual.every, kPositive),
+                          r.number("gamma", usual.gamma, kPositive), warmup);
+  }
+  if (choice.kind == "cosine") return Schedule::cosine(warmup, r.number("floor", 0, kShare));
+  return Schedule::constant(warmup);
+}
+
+std::string schedule_toml(const Schedule& s) {
+  switch (s.kind) {
+    case Schedule::Kind::step:
+      return fmt::format("{{ step = {{ every = {}, gamma = {}, warmup = {} }} }}", s.every, s.gamma,
+                         s.warmup);
+    case Schedule::Kind::cosine:
+      return fmt::format("{{ cosine = {{ warmup = {}, floor = {} }} }}", s.warmup, s.floor);
+    case Schedule::Kind::constant:
+      break;
+  }
+  return fmt::format("{{ constant = {{ warmup = {} }} }}", s.warmup);
+}
+
+}  // namespace
+
+TrainSettings read_train(const Source& source, const TomlNode* table) {
+  const TableReader r(source, table, "[train]", keys_of("train"));
+  TrainSettings s;
+  s.fit.epochs = r.integer("epochs", s.fit.epochs, 1, 1'000'000);
+  s.fit.patience = r.integer("patience", s.fit.patience, 0, 1'000'000);
+  s.fit.keep_best = r.boolean("keep_best", s.fit.keep_best);
+  s.trainer.epochs = static_cast<double>(s.fit.epochs);
+  s.trainer.batch = r.integer("batch", s.trainer.batch, 1, 1 << 20);
+  s.trainer.optimizer = read_optimizer(source, r.find("optimizer"));
+  s.trainer.schedule = read_schedule(source, r.find("schedule"));
+  if (s.trainer.schedule.warmup >= s.trainer.epochs && s.trainer.schedule.warmup > 0) {
+    fail_at(source, r.where("schedule"),
+            "[train] schedule: a warm-up of {} epochs does not end within the {} epochs of the run",
+            s.trainer.schedule.warmup, s.fit.epochs);
+  }
+  s.trainer.clip_norm = r.number("clip_norm", s.trainer.clip_norm, kNotNegative);
+  s.trainer.decay_biases = r.boolean("decay_biases", s.trainer.decay_biases);
+  s.trainer.drop_last = r.boolean("drop_last", s.trainer.drop_last);
+  s.trainer.shuffle = r.boolean("shuffle", s.trainer.shuffle);
+  s.trainer.seed =
+      static_cast<uint64_t>(r.integer("seed", static_cast<int64_t>(s.trainer.seed), 0, kMostInt));
+  s.trainer.device = r.text("device", s.trainer.device);
+  s.trainer.threads = static_cast<int>(r.integer("threads", s.trainer.threads, 0, 4096));
+  if (const TomlNode* init = r.find("init")) s.init = read_init(source, *init, "[train] init");
+  if (const TomlNode* force = r.find("force")) {
+    if (force->kind != TomlNode::Kind::table) {
+      fail_at(source, force->where,
+              "[train]: force must be a table of step kinds and implementations, not {}",
+              force->description());
+    }
+    for (const auto& [key, value] : force->entries) {
+      if (value.kind != TomlNode::Kind::string) {
+        fail_at(source, value.where, "[train] force: {} must be an implementation's name, not {}",
+                key.name, value.description());
+      }
+      s.trainer.force.emplace_back(key.name, value.text);
+    }
+  }
+  return s;
+}
+
+std::string train_toml(const TrainSettings& s) {
+  const TrainerOptions& t = s.trainer;
+  std::string out = "[train]\n";
+  const auto line = [&](const char* key, const std::string& value) {
+    out += fmt::format("{} = {}\n", key, value);
+  };
+  line("epochs", fmt::format("{}", s.fit.epochs));
+  line("batch", fmt::format("{}", t.batch));
+  line("optimizer", optimizer_toml(t.optimizer));
+  line("schedule", schedule_toml(t.schedule));
+  line("init", init_toml(s.init));
+  line("seed", fmt::format("{}", t.seed));
+  line("clip_norm", fmt::format("{}", t.clip_norm));
+  line("decay_biases", bool_toml(t.decay_biases));
+  line("drop_last", bool_toml(t.drop_last));
+  line("shuffle", bool_toml(t.shuffle));
+  line("patience", fmt::format("{}", s.fit.patience));
+  line("keep_best", bool_toml(s.fit.keep_best));
+  line("device", quoted(t.device));
+  line("threads", fmt::format("{}", t.threads));
+  std::string force;
+  for (const auto& [kind, implementation] : t.force) {
+    force +=
+        fmt::format("{}{} = {}", force.empty() ? "" : ", ", quoted(kind), quoted(implementation));
+  }
+  line("force", force.empty() ? "{}" : "{ " + force + " }");
+  return out;
+}
+
+DataSettings read_data(const Source& source, const TomlNode* table, const Shape& input) {
+  const TableReader r(source, table, "[data]", keys_of("data"));
+  DataSettings s;
+  s.data.path = r.text("path", s.data.path);
+  s.data.validation = r.number("validation", s.data.validation, kBelowOne);
+  s.data.test = r.number("test", s.data.test, kBelowOne);
+  s.data.stratified = r.boolean("stratified", s.data.stratified);
+  if (s.data.validation + s.data.test >= 1) {
+    fail_at(source, r.where("test"),
+            "[data]: validation and test together must leave something to train on, got {} and {}",
+            s.data.validation, s.data.test);
+  }
+  const auto channels = static_cast<size_t>(input.rank() == 1 ? 1 : input[0]);
+  const TomlNode* normalize = r.find("normalize");
+  if (normalize == nullptr ||
+      (normalize->kind == TomlNode::Kind::string && normalize->text == "fit")) {
+    return s;
+  }
+  s.data.normalize_fit = false;
+  if (normalize->kind == TomlNode::Kind::string) {
+    if (normalize->text != "none") {
+      fail_at(
+          source, normalize->where,
+          "[data]: normalize must be \"fit\", \"none\" or {{ mean = […], std = […] }}, got {}{}",
+          quoted(normalize->text),
+          nearest(normalize->text, {"fit", "none"}).empty()
+              ? ""
+              : suggestion(normalize->text, {"fit", "none"}));
+    }
+    s.normalization =
+        Normalization{std::vector<float>(channels, 0.f), std::vector<float>(channels, 1.f)};
+    return s;
+  }
+  const TableReader n(source, normalize, "[data] normalize", keys_of("normalize"));
+  Normalization normalization;
+  for (double value : n.numbers("mean", kAny)) normalization.mean.push_back(as_float(value));
+  for (double value : n.numbers("std", kPositive)) {
+    normalization.deviation.push_back(as_float(value));
+  }
+  for (const auto& [key, count] : {std::pair("mean", normalization.mean.size()),
+                                   std::pair("std", normalization.deviation.size())}) {
+    if (count == channels) continue;
+    fail_at(source, n.where(key), "[data] normalize: {} needs one number per channel ({}), got {}",
+            key, channels, count);
+  }
+  s.normalization = normalization;
+  return s;
+}
+
+std::string data_toml(const DataSettings& s) {
+  std::string normalize = "\"fit\"";
+  if (s.normalization) {
+    const auto& n = *s.normalization;
+    const bool is_identity =
+        std::all_of(n.mean.begin(), n.mean.end(), [](float v) { return v == 0; }) &&
+        std::all_of(n.deviation.begin(), n.deviation.end(), [](float v) { return v == 1; });
+    normalize = is_identity ? "\"none\""
+                            : fmt::format("{{ mean = {}, std = {} }}", list_toml(n.mean),
+                                          list_toml(n.deviation));
+  }
+  return fmt::format(
+      "[data]\npath = {}\nnormalize = {}\nvalidation = {}\ntest = {}\nstratified = {}\n",
+      quoted(s.data.path), normalize, s.data.validation, s.data.test, bool_toml(s.data.stratified));
+}
+
+}  // namespace tanul::recipe

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of a model file that are not layers: initialisers, optimizer, schedule, [data],
+// [train]; each is read, checked, and written out again with every default.
+#pragma once
+
+#include <string>
+
+#include "recipe/reader.h"
+#include "tanul/recipe.h"
+
+namespace tanul::recipe {
+
+// `what` names the place in messages: `conv2d "conv1": init`.
+Init read_init(const Source& source, const TomlNode& node, const std::string& what);
+std::string init_toml(const Init& init);
+
+// What [train] says, apart from what goes straight into TrainerOptions and FitOptions.
+struct TrainSettings {
+  TrainerOptions trainer;
+  FitOptions fit;
+  Init init;
+};
+TrainSettings read_train(const Source& source, const TomlNode* table);
+std::string train_toml(const TrainSettings& settings);
+
+// Also sets TrainerOptions::normalization where the file gives numbers, or none is wanted.
+struct DataSettings {
+  DataOptions data;
+  std::optional<Normalization> normalization;
+};
+DataSettings read_data(const Source& source, const TomlNode* table, const Shape& input);
+std::string data_toml(const DataSettings& settings);
+
+// Values as TOML; numbers are written by fmt, shortest text that reads back the same.
+std::string bool_toml(bool value);
+std::string pair_toml(Extent2 value);
+std::string padding_toml(const Padding2& pad);
+
+}  // namespace tanul::recipe
