@@ -29,7 +29,7 @@ std::vector<OpCase> mse_cases() {
       make("against classes, batch 1", {1, 3}, classes(1, {Fill::labels, 3, {}})),
       make("against one class", {5, 1}, classes(5, list({0}))),
       make("against classes, several tiles", {2001, 17}, classes(2001, {Fill::labels, 17, {}})),
-      make("against classes, ties go to the lowest", {6, 3}, classes(6, list({0, 1, 2})),
+      make("against classes, ties go to the lowest", {6, 3}, classes(6, list({0, 1, 0, 2, 0, 1})),
            list({1})),
       make("against a class that does not exist: NaN", {4, 3}, classes(4, list({0, 3, 1})), {},
            false),

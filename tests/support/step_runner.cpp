@@ -111,6 +111,11 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   }
   args.workspace_bytes = implementation.workspace_bytes(args, options.threads);
 
+  if (args.workspace_bytes < 0) {
+    result.failure = fmt::format("asks for a workspace of {} bytes", args.workspace_bytes);
+    return result;
+  }
+
   std::vector<Guarded> in_memory, out_memory;
   for (size_t i = 0; i < in.size(); ++i) {
     in_memory.emplace_back(in[i].present() ? bytes_of(step.in[i]) : 0);
