@@ -65,7 +65,7 @@ struct LinearOptions {
 struct Pool2dOptions {
   Extent2 kernel = 0;                     // required
   std::optional<Extent2> stride = {};     // default: the kernel
-  Padding2 pad = 0;                       // at most half the kernel
+  Padding2 pad = 0;                       // each side below the kernel
   bool ceil_mode = false;
   bool count_include_pad = true;          // average pooling only
   std::string name = {};
