@@ -33,6 +33,11 @@ if(TANUL_SANITIZE)
   target_link_options(tanul_build INTERFACE -fsanitize=${TANUL_SANITIZE})
 endif()
 
+# What is not hot is compiled for a quick build: the level after CMake's own -O3 counts.
+function(tanul_compile_quickly target level)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+endfunction()
+
 # "GNU 12.2.0, Release": what `tanul info` calls the build.
 function(tanul_describe_build result)
   set(text "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}")
