@@ -14,6 +14,6 @@ fi
 if [ -t 1 ]; then
   cmake --build --preset release ${1:+--target "$@"}
 else
-  echo "tanul: building build/release"
+  echo "tanul: building in build/release (minutes the first time)"
   cmake --build --preset release ${1:+--target "$@"} >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
 fi

@@ -9,14 +9,17 @@ cd "$2"
 strict=(-std=c++20 -Iinclude -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 bad=0
 
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 for header in include/tanul/*.h; do
   printf '#include <%s>\n' "${header#include/}" |
-    "$compiler" "${strict[@]}" -fsyntax-only -x c++ - || { echo "$header: does not compile alone"; bad=1; }
+    "$compiler" "${strict[@]}" -fsyntax-only -MD -MF "$work/${header##*/}.d" -x c++ - ||
+    { echo "$header: does not compile alone"; bad=1; }
 done
 
 # Third-party headers lie in the same folders as the C library's, so look for them by name.
-foreign=$(for header in include/tanul/*.h; do "$compiler" -std=c++20 -Iinclude -x c++ -M "$header"; done |
-  tr -s ' \\' '\n' | grep -E '/(fmt|toml|toml\+\+|nlohmann|hwy|openblas[^/]*|CLI|curl|openssl|gtest)/|/(cblas|zlib|png|jpeglib|toml)\.h' |
+foreign=$(cat "$work"/*.d | tr -s ' \\' '\n' |
+  grep -E '/(fmt|toml|toml\+\+|nlohmann|hwy|openblas[^/]*|CLI|curl|openssl|gtest)/|/(cblas|zlib|png|jpeglib|toml)\.h' |
   sort -u || true)
 if [ -n "$foreign" ]; then
   echo "public headers include: $foreign"
