@@ -99,8 +99,8 @@ ordered_json time_steps(const std::string& file, const StepOptions& o) {
   options.optimizer = tanul::Sgd{.lr = 1e-3f, .momentum = 0.9f};
   const auto channels = static_cast<size_t>(
       recipe.model.input_shape().rank() > 1 ? recipe.model.input_shape()[0] : 1);
-  options.normalization = tanul::Normalization{std::vector<float>(channels, 0.0f),
-                                               std::vector<float>(channels, 1.0f)};
+  options.normalization =
+      tanul::Normalization{std::vector<float>(channels, 0.0f), std::vector<float>(channels, 1.0f)};
   tanul::Trainer trainer(recipe.model, options);
   const Batch data = random_batch(recipe.model, options.batch);
   trainer.step(data.samples, data.targets);
@@ -139,8 +139,7 @@ ordered_json time_steps(const std::string& file, const StepOptions& o) {
   result["isa"] = system.isa.empty() ? "" : system.isa.front();
   result["tensor_mib"] =
       rounded(static_cast<double>(trainer.peak_tensor_bytes()) / (1 << 20), 0.01);
-  const double gflops =
-      trainer.plan().flops / static_cast<double>(options.batch) * rate / 1e9;
+  const double gflops = trainer.plan().flops / static_cast<double>(options.batch) * rate / 1e9;
   result["gflop_per_s"] = rounded(gflops, 0.01);
   if (o.with_peak) {
     const double peak = tanul::bench::measure_fma_peak(trainer.options().threads) / 1e9;
@@ -162,14 +161,14 @@ void print_row(const ordered_json& r) {
     low = std::min(low, rate);
     high = std::max(high, rate);
   }
-  const std::string share =
-      r.contains("share_of_peak") ? fmt::format("{:.1f} %", 100 * r["share_of_peak"].get<double>())
-                                  : "-";
+  const std::string share = r.contains("share_of_peak")
+                                ? fmt::format("{:.1f} %", 100 * r["share_of_peak"].get<double>())
+                                : "-";
   fmt::print("{:<16} {:>5} {:>7} {:>12.1f} {:>17} {:>9.2f} {:>8} {:>8.3f} {:>8.1f}\n",
-             r["workload"].get<std::string>(), r["batch"].get<int64_t>(),
-             r["threads"].get<int>(), r["images_per_s"].get<double>(),
-             fmt::format("{:.0f} - {:.0f}", low, high), r["gflop_per_s"].get<double>(), share,
-             r["first_step_s"].get<double>(), r["peak_rss_mib"].get<double>());
+             r["workload"].get<std::string>(), r["batch"].get<int64_t>(), r["threads"].get<int>(),
+             r["images_per_s"].get<double>(), fmt::format("{:.0f} - {:.0f}", low, high),
+             r["gflop_per_s"].get<double>(), share, r["first_step_s"].get<double>(),
+             r["peak_rss_mib"].get<double>());
 }
 
 int run(int argc, char** argv) {
@@ -179,7 +178,8 @@ int run(int argc, char** argv) {
   StepOptions o;
   CLI::App* step = app.add_subcommand(
       "step", "Time whole training steps of model files (SGD with momentum) on one random batch");
-  step->add_option("--model", o.models, "Model file (TOML); may be given several times")->required();
+  step->add_option("--model", o.models, "Model file (TOML); may be given several times")
+      ->required();
   step->add_option("--batch", o.batch, "Samples a step (default: the model file's)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   step->add_option("--threads", o.threads, "Threads (default: all processors)")

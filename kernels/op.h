@@ -90,7 +90,7 @@ struct InPlace {
 struct OpDef {
   const char* doc;  // one line: the formula
   void (*infer)(InferContext& context) = nullptr;
-  void (*grad)(GradContext& context) = nullptr;  // null: not differentiable
+  void (*grad)(GradContext& context) = nullptr;     // null: not differentiable
   double (*flops)(const StepArgs& args) = nullptr;  // null: 0. Bytes follow from the operands.
   // Pairs of input and output that may share memory: the step reads each element of the input
   // before, or at the same place as, it writes the output. {-1, -1} where there are none.
@@ -103,7 +103,7 @@ struct OpDef {
   const char* user_name = nullptr;
 };
 
-#define TANUL_STEP(name)       \
+#define TANUL_STEP(name)        \
   extern const OpDef op_##name; \
   extern const ImplementationList cpu_##name;
 #define TANUL_VIEW(name) extern const OpDef op_##name;

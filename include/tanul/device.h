@@ -25,13 +25,13 @@ TANUL_API Device find_device(const std::string& name, std::string* why_not_gpu =
 
 // What this copy of the library and this machine are.
 struct SystemInfo {
-  std::string version;            // "0.1.0"
-  std::string build;              // compiler, build type
-  std::string cpu;                // model name
-  std::vector<std::string> isa;   // instruction sets that kernels use here, best first: "AVX2"
-  int threads = 0;                // processors this process may run on: the default of `threads`
-  std::string blas;               // "OpenBLAS 0.3.21, pthreads, …"
-  std::string cuda;               // "not in this build", …
+  std::string version;           // "0.1.0"
+  std::string build;             // compiler, build type
+  std::string cpu;               // model name
+  std::vector<std::string> isa;  // instruction sets that kernels use here, best first: "AVX2"
+  int threads = 0;               // processors this process may run on: the default of `threads`
+  std::string blas;              // "OpenBLAS 0.3.21, pthreads, …"
+  std::string cuda;              // "not in this build", …
 };
 TANUL_API SystemInfo system_info();
 TANUL_API const char* version();

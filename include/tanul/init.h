@@ -42,7 +42,9 @@ struct TANUL_API Init {
   static Init truncated_normal(double mean, double deviation) {
     return {Kind::truncated_normal, mean, deviation};
   }
-  static Init glorot_uniform(double gain = 1) { return {Kind::glorot_uniform, 0, 0, Fan::in, gain}; }
+  static Init glorot_uniform(double gain = 1) {
+    return {Kind::glorot_uniform, 0, 0, Fan::in, gain};
+  }
   static Init glorot_normal(double gain = 1) { return {Kind::glorot_normal, 0, 0, Fan::in, gain}; }
   static Init he_uniform(Fan fan = Fan::in, double gain = 0) {
     return {Kind::he_uniform, 0, 0, fan, gain};
@@ -59,7 +61,7 @@ struct TANUL_API Init {
 // Fills `weights` (f32) as `init` says. `name` is the random stream; `following_gain` stands in for a
 // gain of 0. Throws Error{invalid_argument} for a deviation below 0, low > high, a gain that is not
 // finite.
-TANUL_API void initialize(Tensor& weights, const Init& init, uint64_t seed,
-                          const std::string& name, double following_gain = 1.0);
+TANUL_API void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::string& name,
+                          double following_gain = 1.0);
 
 }  // namespace tanul

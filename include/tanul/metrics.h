@@ -20,11 +20,11 @@ class TANUL_API ConfusionMatrix {
   int64_t count(int64_t truth, int64_t prediction) const;
   int64_t total() const { return total_; }
   int64_t correct() const;
-  double accuracy() const;                    // correct / total; 0 where total is 0
+  double accuracy() const;  // correct / total; 0 where total is 0
   // Where nothing was predicted as, or nothing is, a class, the ratio 0/0 is 0 (as scikit-learn has it).
-  double precision(int64_t of_class) const;   // TP / (TP + FP)
-  double recall(int64_t of_class) const;      // TP / (TP + FN)
-  double f1(int64_t of_class) const;          // 2 TP / (2 TP + FP + FN)
+  double precision(int64_t of_class) const;  // TP / (TP + FP)
+  double recall(int64_t of_class) const;     // TP / (TP + FN)
+  double f1(int64_t of_class) const;         // 2 TP / (2 TP + FP + FN)
 
   // The most frequent mistakes, largest first; ties by truth, then prediction.
   struct Confusion {

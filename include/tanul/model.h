@@ -42,12 +42,12 @@ struct Padding2 {
 };
 
 struct Conv2dOptions {
-  int64_t out = 0;         // output channels K; required
-  Extent2 kernel = 0;      // R, S; required
+  int64_t out = 0;     // output channels K; required
+  Extent2 kernel = 0;  // R, S; required
   Extent2 stride = 1;
   Padding2 pad = 0;
   Extent2 dilation = 1;
-  int64_t groups = 1;      // divides input and output channels
+  int64_t groups = 1;  // divides input and output channels
   bool bias = true;
   Init weight_init = {};
   Init bias_init = {};
@@ -63,11 +63,11 @@ struct LinearOptions {
 };
 
 struct Pool2dOptions {
-  Extent2 kernel = 0;                     // required
-  std::optional<Extent2> stride = {};     // default: the kernel
-  Padding2 pad = 0;                       // each side below the kernel
+  Extent2 kernel = 0;                  // required
+  std::optional<Extent2> stride = {};  // default: the kernel
+  Padding2 pad = 0;                    // each side below the kernel
   bool ceil_mode = false;
-  bool count_include_pad = true;          // average pooling only
+  bool count_include_pad = true;  // average pooling only
   std::string name = {};
 };
 
@@ -85,9 +85,9 @@ struct SoftmaxCrossEntropyOptions {
 
 // One trained tensor of a model.
 struct ParameterInfo {
-  std::string name;   // "conv1.weight"
-  Shape shape;        // [K, C/groups, R, S], [K, C], [K]
-  Init init;          // resolved: never automatic
+  std::string name;           // "conv1.weight"
+  Shape shape;                // [K, C/groups, R, S], [K, C], [K]
+  Init init;                  // resolved: never automatic
   double following_gain = 1;  // of the activation behind the layer
   bool is_bias = false;
 };
@@ -124,15 +124,15 @@ class TANUL_API ModelBuilder {
   // The samples: u8 or f32 data, normalised, arrive here. Exactly once.
   Var input(const Shape& shape);
 
-  Var conv2d(Var x, const Conv2dOptions& options);   // {C, H, W} -> {K, P, Q}
-  Var linear(Var x, const LinearOptions& options);   // {F} -> {out}
+  Var conv2d(Var x, const Conv2dOptions& options);  // {C, H, W} -> {K, P, Q}
+  Var linear(Var x, const LinearOptions& options);  // {F} -> {out}
   Var max_pool2d(Var x, const Pool2dOptions& options);
   Var avg_pool2d(Var x, const Pool2dOptions& options);
   Var global_avg_pool2d(Var x, const std::string& name = {});  // {C, H, W} -> {C, 1, 1}
   Var relu(Var x, const std::string& name = {});
   Var sigmoid(Var x, const std::string& name = {});
   Var tanh(Var x, const std::string& name = {});
-  Var flatten(Var x, const std::string& name = {});  // {C, H, W} -> {C H W}
+  Var flatten(Var x, const std::string& name = {});     // {C, H, W} -> {C H W}
   Var add(Var a, Var b, const std::string& name = {});  // equal shapes
   Var concat(const std::vector<Var>& xs, int axis = 0, const std::string& name = {});  // axis 0: C
   Var dropout(Var x, const DropoutOptions& options = {});

@@ -49,10 +49,10 @@ TANUL_API float learning_rate(const Optimizer& optimizer);
 struct Schedule {
   enum class Kind { constant, step, cosine };
   Kind kind = Kind::constant;
-  double warmup = 0;           // epochs
-  double every = 10;           // step: epochs between drops
-  double gamma = 0.1;          // step: factor of each drop
-  double floor = 0;            // cosine: the factor at the end, 0 … 1
+  double warmup = 0;   // epochs
+  double every = 10;   // step: epochs between drops
+  double gamma = 0.1;  // step: factor of each drop
+  double floor = 0;    // cosine: the factor at the end, 0 … 1
 
   static Schedule constant(double warmup = 0) { return {Kind::constant, warmup}; }
   static Schedule step(double every, double gamma = 0.1, double warmup = 0) {

@@ -13,14 +13,14 @@ namespace tanul {
 
 // One step of a plan.
 struct StepInfo {
-  std::string layer;           // "conv1"
-  std::string op;              // "conv2d_fwd"
-  std::string phase;           // load, forward, loss, backward, update
-  std::string implementation;  // "im2col_gemm"
+  std::string layer;                 // "conv1"
+  std::string op;                    // "conv2d_fwd"
+  std::string phase;                 // load, forward, loss, backward, update
+  std::string implementation;        // "im2col_gemm"
   std::vector<std::string> refused;  // "winograd: kernel 5x5, only 3x3": earlier ones of the list
-  Shape output;                // of the first output
+  Shape output;                      // of the first output
   double flops = 0;
-  double bytes = 0;            // that must move at least once
+  double bytes = 0;  // that must move at least once
   int64_t workspace_bytes = 0;
 };
 
@@ -31,11 +31,11 @@ struct LayerInfo {
   std::string fused_into;   // the layer that computes this one too, or empty
   Shape output;             // with N
   int64_t parameters = 0;
-  double flops = 0;             // forward
-  double step_flops = 0;        // forward, backward and update together
-  double bytes = 0;             // forward
+  double flops = 0;       // forward
+  double step_flops = 0;  // forward, backward and update together
+  double bytes = 0;       // forward
   int64_t output_bytes = 0;
-  std::string implementation;   // of the forward step; empty for views
+  std::string implementation;  // of the forward step; empty for views
   std::vector<std::string> refused;
 };
 
@@ -45,12 +45,12 @@ struct PlanInfo {
   bool is_training = false;
   std::vector<LayerInfo> layers;
   std::vector<StepInfo> steps;
-  double flops = 0;                   // of a whole step
+  double flops = 0;  // of a whole step
   // Memory of all tensors of a step. total = parameters + state + inputs + activations
-  int64_t parameter_bytes = 0;        // weights
-  int64_t state_bytes = 0;            // optimizer state, normalisation, constants
-  int64_t input_bytes = 0;            // staging of samples and targets
-  int64_t activation_bytes = 0;       // the packed arena: activations, gradients, workspace
+  int64_t parameter_bytes = 0;               // weights
+  int64_t state_bytes = 0;                   // optimizer state, normalisation, constants
+  int64_t input_bytes = 0;                   // staging of samples and targets
+  int64_t activation_bytes = 0;              // the packed arena: activations, gradients, workspace
   int64_t activation_lower_bound_bytes = 0;  // largest set of buffers alive at once
   int64_t total_bytes = 0;
   // What lives at the step where the arena is fullest, largest first: "conv1 output 1.2 MiB"

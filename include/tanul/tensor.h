@@ -59,7 +59,7 @@ class TANUL_API Shape {
   static constexpr int kMaxRank = 8;
 
   Shape() = default;
-  Shape(std::initializer_list<int64_t> extents);      // throws Error{invalid_argument}
+  Shape(std::initializer_list<int64_t> extents);        // throws Error{invalid_argument}
   explicit Shape(const std::vector<int64_t>& extents);  // throws Error{invalid_argument}
 
   int rank() const { return rank_; }

@@ -31,13 +31,13 @@ struct TrainerOptions {
   int64_t batch = 64;
   Optimizer optimizer = Sgd{};
   Schedule schedule = {};
-  double epochs = 1;        // the length of the run that the schedule is laid over
-  double clip_norm = 0;     // > 0: gradients together are scaled to at most this norm
-  bool decay_biases = true; // false: weight decay leaves biases alone
-  bool drop_last = false;   // leave out an epoch's last, smaller batch in training
+  double epochs = 1;         // the length of the run that the schedule is laid over
+  double clip_norm = 0;      // > 0: gradients together are scaled to at most this norm
+  bool decay_biases = true;  // false: weight decay leaves biases alone
+  bool drop_last = false;    // leave out an epoch's last, smaller batch in training
   bool shuffle = true;
   uint64_t seed = 1;
-  int threads = 0;          // 0: all processors this process may use
+  int threads = 0;  // 0: all processors this process may use
   // Empty: fitted to the data of the first epoch (mean and deviation per channel).
   std::optional<Normalization> normalization = {};
   // implementation by step kind, instead of the first that fits: {"conv2d_fwd", "im2col_gemm"}
@@ -47,8 +47,8 @@ struct TrainerOptions {
 // Averages over an epoch, or over an evaluated part.
 struct EpochResult {
   double loss = 0;
-  double accuracy = 0;      // classification only
-  double lr = 0;            // of the last step
+  double accuracy = 0;  // classification only
+  double lr = 0;        // of the last step
   int64_t samples = 0;
   double seconds = 0;
   double images_per_s = 0;
@@ -64,14 +64,14 @@ struct Evaluation {
 
 // What a callback may look at during an epoch.
 struct Progress {
-  int64_t step = 0;            // of this epoch, from 1
-  int64_t steps = 0;           // in this epoch
-  int64_t epoch = 0;           // from 0
-  double loss = 0;             // mean over the epoch so far
+  int64_t step = 0;   // of this epoch, from 1
+  int64_t steps = 0;  // in this epoch
+  int64_t epoch = 0;  // from 0
+  double loss = 0;    // mean over the epoch so far
   double accuracy = 0;
   double lr = 0;
   double images_per_s = 0;
-  double seconds_left = 0;     // of this epoch
+  double seconds_left = 0;  // of this epoch
 };
 
 // After each step of the plan in stepwise mode.
@@ -79,7 +79,7 @@ struct StepReport {
   const StepInfo* step = nullptr;
   bool is_finite = true;  // no NaN or infinity in its outputs
   double seconds = 0;
-  double largest = 0;     // largest magnitude in its outputs
+  double largest = 0;  // largest magnitude in its outputs
 };
 
 class TANUL_API Trainer {

@@ -23,8 +23,8 @@ struct Conv2dParams {
   int32_t pad_top, pad_left, pad_bottom, pad_right;
   int32_t dilation_h, dilation_w;
   int32_t groups;
-  int32_t in_h, in_w;  // H, W of x: set by infer, read by conv2d_bwd_data
-  int32_t has_bias;    // conv2d_bwd_weights: is db wanted?
+  int32_t in_h, in_w;         // H, W of x: set by infer, read by conv2d_bwd_data
+  int32_t has_bias;           // conv2d_bwd_weights: is db wanted?
   ActivationKind activation;  // fused into the write-back of conv2d_fwd
 };
 

@@ -99,9 +99,9 @@ Device find_device(const std::string& name, std::string* why_not_gpu) {
     return {DeviceType::cpu, 0};
   }
   if (name == "cpu") return {DeviceType::cpu, 0};
-  const bool is_numbered = name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 10 &&
-                           std::all_of(name.begin() + 5, name.end(),
-                                       [](char c) { return c >= '0' && c <= '9'; });
+  const bool is_numbered =
+      name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 10 &&
+      std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (name == "cuda" || is_numbered) {
     fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name,
          kNoCuda);

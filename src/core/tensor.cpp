@@ -47,7 +47,8 @@ Shape::Shape(std::initializer_list<int64_t> extents) : Shape(std::vector<int64_t
 
 Shape::Shape(const std::vector<int64_t>& extents) {
   if (extents.size() > kMaxRank) {
-    fail(Code::invalid_argument, "a shape has at most {} extents, got {}", kMaxRank, extents.size());
+    fail(Code::invalid_argument, "a shape has at most {} extents, got {}", kMaxRank,
+         extents.size());
   }
   for (int64_t extent : extents) {
     if (extent < 0) fail(Code::invalid_argument, "a shape's extents are 0 or more, got {}", extent);

@@ -238,14 +238,10 @@ void swap_words(void* data, int64_t count) {
 void swap_big_endian(void* data, int64_t count, DType dtype) {
   if constexpr (std::endian::native == std::endian::big) return;
   switch (dtype_bytes(dtype)) {
-    case 2:
-      return swap_words<uint16_t>(data, count);
-    case 4:
-      return swap_words<uint32_t>(data, count);
-    case 8:
-      return swap_words<uint64_t>(data, count);
-    default:
-      return;
+    case 2: return swap_words<uint16_t>(data, count);
+    case 4: return swap_words<uint32_t>(data, count);
+    case 8: return swap_words<uint64_t>(data, count);
+    default: return;
   }
 }
 

@@ -33,7 +33,7 @@ struct Value {
   Shape shape;
   DType dtype = DType::f32;
   ValueKind kind = ValueKind::temp;
-  bool keep = false;  // read by the trainer after the step: lives to the end of it
+  bool keep = false;            // read by the trainer after the step: lives to the end of it
   std::vector<float> constant;  // elements of a constant
 };
 

@@ -22,7 +22,7 @@ struct Model::Impl {
   ValueId stats = kNoValue;  // {sum, divisor, correct, counted}
   LossKind loss_kind = LossKind::none;
   std::vector<ParameterInfo> parameters;
-  std::vector<ValueId> parameter_values;  // parallel to `parameters`
+  std::vector<ValueId> parameter_values;            // parallel to `parameters`
   std::map<std::string, std::string> descriptions;  // of layers: "conv2d 5x5 /1 +2"
 
   // While building.

@@ -30,8 +30,8 @@ struct StepGraph {
   ValueId output = kNoValue;  // of the network, kept in evaluation
   ValueId loss = kNoValue;
   ValueId stats = kNoValue;
-  ValueId mean = kNoValue;       // [C] of the normalisation
-  ValueId deviation = kNoValue;  // [C]
+  ValueId mean = kNoValue;                   // [C] of the normalisation
+  ValueId deviation = kNoValue;              // [C]
   std::map<std::string, std::string> fused;  // layer -> the layer that computes it too
 };
 

@@ -67,9 +67,7 @@ json parse_header(const std::string& path, std::string_view text, std::vector<st
         }
         if (event == json::parse_event_t::object_start) open_objects.emplace_back();
         break;
-      case json::parse_event_t::object_end:
-        open_objects.pop_back();
-        break;
+      case json::parse_event_t::object_end: open_objects.pop_back(); break;
       case json::parse_event_t::key: {
         const auto& key = value.get_ref<const std::string&>();
         if (!open_objects.back().insert(key).second) {
@@ -78,8 +76,7 @@ json parse_header(const std::string& path, std::string_view text, std::vector<st
         if (open_objects.size() == 1) keys.push_back(key);
         break;
       }
-      default:
-        break;
+      default: break;
     }
     return true;
   };

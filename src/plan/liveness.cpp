@@ -55,18 +55,17 @@ Liveness find_liveness(const Graph& graph) {
       const int32_t death = std::max(step, last_read[static_cast<size_t>(out)]);
       int32_t buffer = kNoBuffer;
       for (const InPlace& pair : op_def(node.kind).in_place) {
-        if (pair.out != static_cast<int>(o) || pair.in >= static_cast<int>(node.in.size())) continue;
+        if (pair.out != static_cast<int>(o) || pair.in >= static_cast<int>(node.in.size()))
+          continue;
         const ValueId in = node.in[static_cast<size_t>(pair.in)];
         if (in == kNoValue || live.buffer[static_cast<size_t>(in)] == kNoBuffer) continue;
         const int32_t candidate = live.buffer[static_cast<size_t>(in)];
         // All values of that buffer must have died here; its lifetime says so.
         const bool is_last_use = live.lifetimes[static_cast<size_t>(candidate)].last == step;
-        const bool is_taken = std::any_of(node.out.begin(), node.out.begin() + static_cast<long>(o),
-                                          [&](ValueId earlier) {
-                                            return earlier != kNoValue &&
-                                                   live.buffer[static_cast<size_t>(earlier)] ==
-                                                       candidate;
-                                          });
+        const bool is_taken = std::any_of(
+            node.out.begin(), node.out.begin() + static_cast<long>(o), [&](ValueId earlier) {
+              return earlier != kNoValue && live.buffer[static_cast<size_t>(earlier)] == candidate;
+            });
         // Another operand in the same buffer would be overwritten while it is read.
         const auto users = std::count_if(node.in.begin(), node.in.end(), [&](ValueId other) {
           return other != kNoValue && live.buffer[static_cast<size_t>(other)] == candidate;

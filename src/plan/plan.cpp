@@ -203,8 +203,7 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
   info_.is_training = graph_options.is_training;
   for (const Value& value : graph.values) {
     if (!is_persistent(value)) continue;
-    int64_t& total =
-        value.kind == ValueKind::parameter ? info_.parameter_bytes : info_.state_bytes;
+    int64_t& total = value.kind == ValueKind::parameter ? info_.parameter_bytes : info_.state_bytes;
     total += align64(value_bytes(value));
   }
   info_.state_bytes += align64(sizeof(StepBlock));

@@ -61,9 +61,9 @@ class Plan {
   Packing packing_;
   std::vector<Operand> operands_;
   std::vector<PlanStep> steps_;
-  std::vector<int64_t> input_offsets_;   // of each value that is an input, in scratch; else -1
-  std::vector<int64_t> workspace_bytes_;  // of each step
-  std::vector<int32_t> workspace_buffer_; // of each step, in packing_; kNoBuffer without
+  std::vector<int64_t> input_offsets_;     // of each value that is an input, in scratch; else -1
+  std::vector<int64_t> workspace_bytes_;   // of each step
+  std::vector<int32_t> workspace_buffer_;  // of each step, in packing_; kNoBuffer without
   int64_t input_bytes_ = 0;
   int64_t scratch_bytes_ = 0;
   std::vector<std::byte*> addresses_;
