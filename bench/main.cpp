@@ -47,7 +47,11 @@ double median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-double rounded(double value, double unit) { return std::round(value / unit) * unit; }
+// To so many decimals; the quotient prints shortest in JSON.
+double rounded(double value, int decimals) {
+  const double scale = std::pow(10.0, decimals);
+  return std::round(value * scale) / scale;
+}
 
 struct StepOptions {
   std::vector<std::string> models;
@@ -132,19 +136,18 @@ ordered_json time_steps(const std::string& file, const StepOptions& o) {
   result["threads"] = trainer.options().threads;
   result["batch"] = options.batch;
   const double rate = median(rates);
-  result["images_per_s"] = rounded(rate, 0.01);
-  for (double r : rates) result["repeats"].push_back(rounded(r, 0.01));
-  result["first_step_s"] = rounded(first_step_s, 0.001);
-  result["peak_rss_mib"] = rounded(static_cast<double>(usage.ru_maxrss) / 1024, 0.1);
+  result["images_per_s"] = rounded(rate, 2);
+  for (double r : rates) result["repeats"].push_back(rounded(r, 2));
+  result["first_step_s"] = rounded(first_step_s, 3);
+  result["peak_rss_mib"] = rounded(static_cast<double>(usage.ru_maxrss) / 1024, 1);
   result["isa"] = system.isa.empty() ? "" : system.isa.front();
-  result["tensor_mib"] =
-      rounded(static_cast<double>(trainer.peak_tensor_bytes()) / (1 << 20), 0.01);
+  result["tensor_mib"] = rounded(static_cast<double>(trainer.peak_tensor_bytes()) / (1 << 20), 2);
   const double gflops = trainer.plan().flops / static_cast<double>(options.batch) * rate / 1e9;
-  result["gflop_per_s"] = rounded(gflops, 0.01);
+  result["gflop_per_s"] = rounded(gflops, 2);
   if (o.with_peak) {
     const double peak = tanul::bench::measure_fma_peak(trainer.options().threads) / 1e9;
-    result["peak_gflop_per_s"] = rounded(peak, 0.1);
-    result["share_of_peak"] = rounded(gflops / peak, 0.001);
+    result["peak_gflop_per_s"] = rounded(peak, 1);
+    result["share_of_peak"] = rounded(gflops / peak, 3);
   }
   return result;
 }
