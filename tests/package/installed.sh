@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# installed.sh find_package|pkg_config CMAKE COMPILER BUILD_FOLDER VERSION: installs tanul into a
+# installed.sh find_package|pkg_config CMAKE COMPILER BUILD_FOLDER VERSION GENERATOR: installs tanul into a
 # temporary folder, moves that elsewhere, and builds and runs a separate program against it.
 set -euo pipefail
-way=$1 cmake=$2 compiler=$3 build=$4 version=$5
+way=$1 cmake=$2 compiler=$3 build=$4 version=$5 generator=$6
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,7 +21,7 @@ if [ -e "$prefix/bin/tanul" ]; then "$prefix/bin/tanul" info >/dev/null; fi  # f
 
 case $way in
   find_package)
-    "$cmake" -S "$here/consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
+    "$cmake" -G "$generator" -S "$here/consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
       -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Release -DWANTED="$version" >"$work/log" 2>&1 &&
       "$cmake" --build "$work/build" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
     "$work/build/consumer" "$work/weights.safetensors"
