@@ -89,6 +89,40 @@ struct TANUL_API Dataset {
   void split_validation(double fraction, uint64_t seed, bool stratified = true);
 };
 
+// One batch: samples [n, ...] and their targets ([n] labels, or [n, ...]), n <= LoaderOptions::batch.
+struct Batch {
+  Tensor samples;
+  Tensor targets;  // empty where the data has none
+  int64_t size() const { return samples.empty() ? 0 : samples.shape()[0]; }
+};
+
+struct LoaderOptions {
+  int64_t batch = 64;
+  bool shuffle = true;     // anew each epoch, from (seed, epoch) alone
+  bool drop_last = false;  // leave out an epoch's last, smaller batch
+  uint64_t seed = 1;
+};
+
+// Hands out the batches of an epoch, in the order in which Trainer::train_epoch visits the samples
+// for the same seed and epoch. For loops of one's own over Trainer::step.
+class TANUL_API Loader {
+ public:
+  // Throws Error{invalid_argument} for an empty view or a batch below 1.
+  explicit Loader(DataView data, const LoaderOptions& options = {});
+
+  int64_t batches() const;          // in an epoch
+  void start_epoch(int64_t epoch);  // from 0; a new loader stands at the start of epoch 0
+  // Fills `batch` and returns true, or returns false at the end of the epoch. The tensors of the
+  // last call are written over where nobody else holds them.
+  bool next(Batch& batch);
+
+ private:
+  DataView data_;
+  LoaderOptions options_;
+  std::vector<int64_t> order_;
+  int64_t next_ = 0;
+};
+
 // Reads one IDX file, plain or gzipped, of any rank and element type (u8, i8, i16, i32, f32, f64;
 // big-endian in the file, host order in the tensor). Format: Y. LeCun, "The MNIST database".
 // Throws Error{not_found, format, io} naming file, offset and reason.

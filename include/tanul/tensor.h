@@ -113,6 +113,8 @@ class TANUL_API Tensor {
   }
 
   bool empty() const { return storage_ == nullptr; }
+  // Does another tensor hold the same elements?
+  bool is_shared() const { return storage_.use_count() > 1; }
   const Shape& shape() const { return shape_; }
   DType dtype() const { return dtype_; }
   int64_t elems() const { return empty() ? 0 : shape_.elems(); }

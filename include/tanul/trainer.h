@@ -96,8 +96,8 @@ class TANUL_API Trainer {
   EpochResult train_epoch(const DataView& data,
                           const std::function<void(const Progress&)>& on_step = {});
 
-  // One training step on a batch of samples [N, ...] (u8 or f32) and targets (i32 [N] or f32
-  // [N, ...]), N = options.batch. Returns the mean loss.
+  // One training step on samples [n, ...] (u8 or f32) and targets (i32 [n] or f32 [n, ...]). Returns
+  // the mean loss. The first step of each n other than options.batch makes a plan of its own.
   double step(const Tensor& samples, const Tensor& targets);
 
   // Loss and metrics over every sample exactly once, in evaluation mode.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/loader.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
+#include "core/format.h"
 #include "core/philox.h"
+#include "tanul/data.h"
 
 namespace tanul {
 
@@ -20,6 +23,59 @@ std::vector<int64_t> epoch_order(int64_t count, uint64_t seed, uint32_t epoch) {
   std::vector<int64_t> order(static_cast<size_t>(count > 0 ? count : 0));
   epoch_order(order, seed, epoch);
   return order;
+}
+
+Loader::Loader(DataView data, const LoaderOptions& options)
+    : data_(std::move(data)), options_(options) {
+  if (data_.empty()) fail(Code::invalid_argument, "loader: there are no samples");
+  if (options_.batch < 1) {
+    fail(Code::invalid_argument, "loader: the batch must be at least 1, got {}", options_.batch);
+  }
+  order_.resize(static_cast<size_t>(data_.size()));
+  start_epoch(0);
+}
+
+int64_t Loader::batches() const {
+  const int64_t whole = data_.size() / options_.batch;
+  return !options_.drop_last && data_.size() % options_.batch != 0 ? whole + 1 : whole;
+}
+
+void Loader::start_epoch(int64_t epoch) {
+  if (options_.shuffle) {
+    epoch_order(order_, options_.seed, static_cast<uint32_t>(epoch));
+  } else {
+    std::iota(order_.begin(), order_.end(), int64_t{0});
+  }
+  next_ = 0;
+}
+
+namespace {
+
+// The tensor itself where it has this form and no other owner, else a new one.
+void make_room(Tensor& tensor, int64_t count, const Shape& sample, DType dtype) {
+  std::vector<int64_t> extents{count};
+  extents.insert(extents.end(), sample.begin(), sample.end());
+  const Shape shape(extents);
+  if (tensor.is_shared() || tensor.shape() != shape || tensor.dtype() != dtype || tensor.empty()) {
+    tensor = Tensor(shape, dtype);
+  }
+}
+
+}  // namespace
+
+bool Loader::next(Batch& batch) {
+  const int64_t left = data_.size() - next_;
+  if (left == 0 || (options_.drop_last && left < options_.batch)) return false;
+  const int64_t count = std::min(left, options_.batch);
+  make_room(batch.samples, count, data_.sample_shape(), data_.sample_dtype());
+  if (data_.has_targets()) {
+    make_room(batch.targets, count, data_.target_shape(), data_.target_dtype());
+  } else {
+    batch.targets = Tensor();
+  }
+  data_.gather(order_.data() + next_, count, batch.samples.raw(), batch.targets.raw());
+  next_ += count;
+  return true;
 }
 
 }  // namespace tanul

@@ -263,5 +263,45 @@ TEST(EpochOrder, PutsEachSampleEverywhereEquallyOften) {
   }
 }
 
+TEST(Loader, VisitsEverySampleOncePerEpochAndShufflesAnew) {
+  Tensor samples({7, 2});
+  Tensor labels({7}, DType::i32);
+  for (int32_t i = 0; i < 7; ++i) {
+    samples.data<float>()[2 * i] = static_cast<float>(i);
+    labels.data<int32_t>()[i] = i;
+  }
+  Loader loader(DataView(samples, labels), {.batch = 3, .seed = 5});
+  EXPECT_EQ(loader.batches(), 3);
+  std::vector<std::vector<int32_t>> epochs(2);
+  Batch batch;
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    loader.start_epoch(epoch);
+    std::vector<int64_t> sizes;
+    while (loader.next(batch)) {
+      sizes.push_back(batch.size());
+      for (int64_t i = 0; i < batch.size(); ++i) {
+        const int32_t label = batch.targets.data<int32_t>()[i];
+        EXPECT_EQ(batch.samples.data<float>()[2 * i], static_cast<float>(label));
+        epochs[static_cast<size_t>(epoch)].push_back(label);
+      }
+    }
+    EXPECT_EQ(sizes, (std::vector<int64_t>{3, 3, 1}));
+  }
+  EXPECT_NE(epochs[0], epochs[1]);
+  std::sort(epochs[0].begin(), epochs[0].end());
+  EXPECT_EQ(epochs[0], (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6}));
+
+  Loader dropping(DataView(samples), {.batch = 3, .shuffle = false, .drop_last = true});
+  EXPECT_EQ(dropping.batches(), 2);
+  ASSERT_TRUE(dropping.next(batch));
+  EXPECT_TRUE(batch.targets.empty());
+  EXPECT_EQ(batch.samples.data<float>()[2], 1.0f);
+  const Tensor kept = batch.samples;  // a held batch is not written over
+  ASSERT_TRUE(dropping.next(batch));
+  EXPECT_EQ(kept.data<float>()[2], 1.0f);
+  EXPECT_FALSE(dropping.next(batch));
+  EXPECT_THROW(Loader{DataView{}}, Error);
+}
+
 }  // namespace
 }  // namespace tanul

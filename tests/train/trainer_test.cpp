@@ -209,6 +209,22 @@ TEST(Trainer, EverySampleCountsOnceInTrainingAndEvaluation) {
   EXPECT_EQ(a.accuracy, b.accuracy);
 }
 
+TEST(Trainer, StepsOverALoaderAreAnEpoch) {
+  const DataView data = bars(53);
+  TrainerOptions o = options_of();
+  o.normalization = Normalization{{0.3f}, {0.2f}};
+  Trainer epoch(small_net(), o);
+  epoch.train_epoch(data);
+  Trainer steps(small_net(), o);
+  Loader loader(data, {.batch = o.batch, .seed = o.seed});
+  for (Batch batch; loader.next(batch);) steps.step(batch.samples, batch.targets);
+  for (const char* name : {"conv1.weight", "linear2.bias"}) {
+    const Tensor a = epoch.parameter(name);
+    const Tensor b = steps.parameter(name);
+    EXPECT_EQ(std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())), 0) << name;
+  }
+}
+
 TEST(Trainer, NothingIsAllocatedInAHundredSteps) {
   const DataView data = bars(16 * 101);
   Trainer trainer(small_net(true), options_of());

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// A trainer's weights and state as named tensors: what is saved, and what is accepted back.
+#include <algorithm>
+
+#include "core/format.h"
+#include "train/trainer_impl.h"
+
+namespace tanul {
+
+namespace {
+
+const ParameterInfo& find_parameter(const Model& model, const std::string& name) {
+  for (const ParameterInfo& info : model.parameters()) {
+    if (info.name == name) return info;
+  }
+  fail(Code::not_found, "model \"{}\" has no parameter \"{}\"", model.name(), name);
+}
+
+}  // namespace
+
+Tensor Trainer::parameter(const std::string& name) const {
+  find_parameter(impl_->model, name);
+  return impl_->read(name);
+}
+
+void Trainer::set_parameter(const std::string& name, const Tensor& value) {
+  const ParameterInfo& info = find_parameter(impl_->model, name);
+  if (value.shape() != info.shape || value.dtype() != DType::f32) {
+    fail(Code::invalid_argument, "parameter \"{}\" is {} of f32, got {} of {}", name,
+         info.shape.str(), value.shape().str(), dtype_name(value.dtype()));
+  }
+  impl_->write(name, value);
+}
+
+TensorFile Trainer::state(bool with_optimizer) const {
+  TensorFile file;
+  for (const std::string& name : impl_->slot_order) {
+    const Impl::Slot& slot = impl_->slots.at(name);
+    const bool is_normalization = name.rfind("normalization.", 0) == 0;
+    if (slot.kind == ValueKind::constant) continue;
+    if (slot.kind == ValueKind::state && !is_normalization && !with_optimizer) continue;
+    file.tensors.emplace_back(name, impl_->read(name));
+  }
+  file.metadata["format"] = "tanul";
+  file.metadata["model"] = impl_->model.name();
+  file.metadata["normalized"] = impl_->is_normalized ? "1" : "0";
+  if (with_optimizer) {
+    file.metadata["seed"] = std::to_string(impl_->options.seed);
+    file.metadata["steps"] = std::to_string(impl_->steps);
+    file.metadata["epochs"] = std::to_string(impl_->epochs);
+  }
+  return file;
+}
+
+namespace {
+
+// A counter of the metadata; `otherwise` where it is not there.
+int64_t counter(const TensorFile& file, const std::string& key, int64_t otherwise) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) return otherwise;
+  const std::string& text = found->second;
+  if (text.empty() || text.size() > 18 ||
+      !std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+    fail(Code::format, "metadata \"{}\" should be a whole number, got \"{}\"", key, text);
+  }
+  return std::stoll(text);
+}
+
+}  // namespace
+
+void Trainer::load_state(const TensorFile& file) {
+  Impl& t = *impl_;
+  // Everything is looked at before anything is written.
+  const bool has_optimizer = file.metadata.count("steps") != 0;
+  for (const auto& [name, tensor] : file.tensors) {
+    const auto slot = t.slots.find(name);
+    if (slot == t.slots.end() || slot->second.kind == ValueKind::constant) {
+      fail(Code::format, "tensor \"{}\" {} belongs to nothing in model \"{}\" with this optimizer",
+           name, tensor.shape().str(), t.model.name());
+    }
+    if (tensor.shape() != slot->second.shape || tensor.dtype() != DType::f32) {
+      fail(Code::format, "tensor \"{}\" is {} of {}, model \"{}\" expects {} of f32", name,
+           tensor.shape().str(), dtype_name(tensor.dtype()), t.model.name(),
+           slot->second.shape.str());
+    }
+  }
+  for (const std::string& name : t.slot_order) {
+    const Impl::Slot& slot = t.slots.at(name);
+    const bool is_needed = slot.kind == ValueKind::parameter ||
+                           name.rfind("normalization.", 0) == 0 ||
+                           (slot.kind == ValueKind::state && has_optimizer);
+    if (is_needed && file.find(name) == nullptr) {
+      fail(Code::format, "tensor \"{}\" {} of model \"{}\" is missing", name, slot.shape.str(),
+           t.model.name());
+    }
+  }
+  const int64_t steps = counter(file, "steps", 0);
+  const int64_t epochs = counter(file, "epochs", 0);
+  const int64_t normalized = counter(file, "normalized", 1);
+  for (const auto& [name, tensor] : file.tensors) t.write(name, tensor);
+  if (has_optimizer) {
+    t.steps = steps;
+    t.epochs = epochs;
+  }
+  t.is_normalized = normalized != 0;
+}
+
+void Trainer::save(const std::string& path, bool with_optimizer) const {
+  write_safetensors(path, state(with_optimizer));
+}
+
+void Trainer::load(const std::string& path) {
+  try {
+    load_state(read_safetensors(path));
+  } catch (const Error& e) {
+    const std::string what = e.what();
+    if (what.rfind(path, 0) == 0) throw;
+    fail(e.code(), "{}: {}", path, what);
+  }
+}
+
+}  // namespace tanul
