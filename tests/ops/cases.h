@@ -5,6 +5,7 @@
 // does: CMake makes families.def of the file names.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,6 +68,9 @@ struct Family {
   const char* name;
   std::vector<OpCase> (*cases)();
   std::vector<RejectCase> (*rejections)();
+
+  // What GoogleTest shows of a parameter.
+  friend void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
 };
 
 #define TANUL_FAMILY(name)            \

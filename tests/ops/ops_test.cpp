@@ -181,6 +181,10 @@ std::string update_error(const Implementation& implementation, const OpCase& op_
 struct Named {
   OpKind kind;
   int implementation;
+
+  friend void PrintTo(const Named& named, std::ostream* out) {
+    *out << cpu_implementations(named.kind).items[named.implementation].name;
+  }
 };
 
 std::vector<Named> all_implementations() {

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Differentiation of whole networks: values with several readers, residual sums, concatenation and
+// fused activations, against central differences of the loss in double.
+#include "graph/autodiff.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/philox.h"
+#include "graph/step_graph.h"
+#include "support/op_graph.h"
+
+namespace tanul::test {
+namespace {
+
+constexpr int64_t kBatch = 3;
+
+// Numbers in (-scale, scale), the same for the same name.
+RefTensor random_tensor(const Shape& shape, const std::string& name, double scale) {
+  RefTensor t(shape);
+  const Philox random{3, philox_stream(name), 0};
+  for (int64_t i = 0; i < t.elems(); ++i) {
+    t[i] = scale * (2 * random.uniform(static_cast<uint64_t>(i)) - 1);
+  }
+  return t;
+}
+
+// Feeds everything a training step reads; `shifted` is added to one element of one parameter.
+struct Network {
+  explicit Network(const Model& model) {
+    StepGraphOptions options;
+    options.batch = kBatch;
+    options.sample_dtype = DType::f32;
+    step = make_step_graph(model, options);
+  }
+
+  RefInterpreter interpreter(ValueId shifted = kNoValue, int64_t element = 0, double by = 0) const {
+    RefInterpreter run(step.graph, RefContext{});
+    for (size_t i = 0; i < step.graph.values.size(); ++i) {
+      const auto id = static_cast<ValueId>(i);
+      const Value& value = step.graph.value(id);
+      if (value.kind == ValueKind::constant) {
+        RefTensor t(value.shape);
+        t.v.assign(value.constant.begin(), value.constant.end());
+        run.feed(id, t);
+      } else if (id == step.target) {
+        RefTensor labels(value.shape, DType::i32);
+        for (int64_t n = 0; n < kBatch; ++n) labels[n] = static_cast<double>(n % 3);
+        run.feed(id, labels);
+      } else if (value.kind != ValueKind::temp) {
+        RefTensor t = random_tensor(value.shape, value.name, 0.5);
+        if (id == step.deviation) t.v.assign(t.v.size(), 1.0);
+        if (id == shifted) t[element] += by;
+        run.feed(id, t);
+      }
+    }
+    return run;
+  }
+
+  double loss(ValueId shifted, int64_t element, double by) const {
+    return interpreter(shifted, element, by).eval(step.loss)[0];
+  }
+
+  StepGraph step;
+};
+
+void expect_gradients(const Model& model) {
+  const Network network(model);
+  size_t checked = 0;
+  for (const Node& node : network.step.graph.nodes) {
+    if (node.kind != OpKind::sgd_update) continue;
+    const ValueId w = node.in[0];
+    const std::string& name = network.step.graph.value(w).name;
+    RefInterpreter run = network.interpreter();
+    const RefTensor gradient = run.eval(node.in[1]);
+    ASSERT_EQ(gradient.shape, network.step.graph.value(w).shape) << name;
+    const int64_t count = std::min<int64_t>(gradient.elems(), 6);
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t i = k * gradient.elems() / count;
+      constexpr double kH = 1e-3;
+      const double difference = (network.loss(w, i, -2 * kH) - 8 * network.loss(w, i, -kH) +
+                                 8 * network.loss(w, i, kH) - network.loss(w, i, 2 * kH)) /
+                                (12 * kH);
+      EXPECT_NEAR(gradient[i], difference, 1e-6 * std::fabs(difference) + 1e-11)
+          << name << ", element " << i;
+    }
+    ++checked;
+  }
+  EXPECT_EQ(checked, model.parameters().size());
+}
+
+TEST(Differentiate, AValueReadTwiceGetsBothGradients) {
+  ModelBuilder m;
+  Var x = m.tanh(m.linear(m.input({5}), {.out = 4}));
+  x = m.add(m.add(x, x), m.sigmoid(x));
+  m.softmax_cross_entropy(m.linear(x, {.out = 3}));
+  expect_gradients(m.build());
+}
+
+TEST(Differentiate, ResidualBlocksWithProjection) {
+  ModelBuilder m;
+  Var x = m.tanh(m.conv2d(m.input({2, 6, 6}), {.out = 3, .kernel = 3, .pad = 1}));
+  for (int64_t out : {3, 4}) {
+    const Var main = m.conv2d(m.tanh(m.conv2d(x, {.out = out, .kernel = 3, .pad = 1})),
+                              {.out = out, .kernel = 3, .pad = 1, .bias = false});
+    const Var shortcut = out == 3 ? x : m.conv2d(x, {.out = out, .kernel = 1});
+    x = m.sigmoid(m.add(main, shortcut));
+  }
+  m.softmax_cross_entropy(m.linear(m.flatten(m.global_avg_pool2d(x)), {.out = 3}));
+  expect_gradients(m.build());
+}
+
+TEST(Differentiate, BranchesThatAreConcatenated) {
+  ModelBuilder m;
+  const Var x = m.sigmoid(m.conv2d(m.input({1, 6, 6}), {.out = 2, .kernel = 3, .pad = 1}));
+  const Var a = m.tanh(m.conv2d(x, {.out = 2, .kernel = 1}));
+  const Var b = m.conv2d(x, {.out = 3, .kernel = 3, .pad = 1, .dilation = 1});
+  const Var all = m.avg_pool2d(m.concat({a, x, b}), {.kernel = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(all), {.out = 3}),
+                          {.label_smoothing = 0.1, .class_weights = {1, 2, 0.5f}});
+  expect_gradients(m.build());
+}
+
+// A layer that the loss does not depend on has no gradient, and keeps its weights.
+TEST(Differentiate, AnIdleBranchIsLeftAlone) {
+  ModelBuilder m;
+  const Var x = m.input({4});
+  m.linear(x, {.out = 2, .name = "idle"});
+  m.softmax_cross_entropy(m.linear(x, {.out = 3, .name = "used"}));
+  const Network network(m.build());
+  for (const Node& node : network.step.graph.nodes) {
+    if (node.kind != OpKind::sgd_update) continue;
+    EXPECT_EQ(node.layer, "used");
+  }
+}
+
+}  // namespace
+}  // namespace tanul::test
