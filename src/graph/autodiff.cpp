@@ -61,7 +61,9 @@ class NodeGradient : public GradContext {
 
 }  // namespace
 
-std::vector<ValueId> differentiate(Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
+std::vector<ValueId> differentiate(Graph& graph,
+                                   const std::vector<std::pair<ValueId, ValueId>>& seeds,
+                                   const std::vector<ValueId>& wrt) {
   const size_t forward_nodes = graph.nodes.size();
   // A value's gradient is needed where the value is asked for or made of one that is.
   std::vector<bool> needed(graph.values.size(), false);
@@ -75,12 +77,7 @@ std::vector<ValueId> differentiate(Graph& graph, ValueId loss, const std::vector
   }
 
   Tape tape(graph);
-  Value one;
-  one.name = "d_loss";
-  one.shape = Shape{1};
-  one.kind = ValueKind::constant;
-  one.constant = {1.0f};
-  tape.add(loss, graph.add_value(one), "");
+  for (const auto& [value, gradient] : seeds) tape.add(value, gradient, "");
 
   for (size_t i = forward_nodes; i-- > 0;) {
     const Node node = graph.nodes[i];
@@ -100,6 +97,16 @@ std::vector<ValueId> differentiate(Graph& graph, ValueId loss, const std::vector
   std::vector<ValueId> gradients;
   for (ValueId value : wrt) gradients.push_back(tape.of(value));
   return gradients;
+}
+
+std::vector<ValueId> differentiate(Graph& graph, ValueId loss, const std::vector<ValueId>& wrt) {
+  Value one;
+  one.name = "d_loss";
+  one.shape = Shape{1};
+  one.kind = ValueKind::constant;
+  one.constant = {1.0f};
+  const ValueId seed = graph.add_value(one);
+  return differentiate(graph, {{loss, seed}}, wrt);
 }
 
 }  // namespace tanul

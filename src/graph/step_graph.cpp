@@ -71,14 +71,23 @@ std::vector<Node> update_nodes(Graph& graph, const Model::Impl& model,
 // Puts each update right behind the last node that reads its parameter or makes its gradient, so
 // that the gradient's memory is free again at once.
 void schedule_updates(Graph& graph, std::vector<Node> updates) {
+  std::vector<ValueId> root(graph.values.size());  // what a value is a view of
+  for (size_t i = 0; i < root.size(); ++i) root[i] = static_cast<ValueId>(i);
+  for (const Node& node : graph.nodes) {
+    if (!op_is_view(node.kind)) continue;
+    root[static_cast<size_t>(node.out.front())] = root[static_cast<size_t>(node.in.front())];
+  }
   std::vector<std::vector<Node>> behind(graph.nodes.size());
   for (Node& update : updates) {
     size_t last = 0;
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
       const auto touches = [&](const std::vector<ValueId>& ids) {
         return std::any_of(ids.begin(), ids.end(), [&](ValueId id) {
-          return id != kNoValue &&
-                 std::find(update.in.begin(), update.in.end(), id) != update.in.end();
+          if (id == kNoValue) return false;
+          return std::any_of(update.in.begin(), update.in.end(), [&](ValueId own) {
+            return own != kNoValue &&
+                   root[static_cast<size_t>(own)] == root[static_cast<size_t>(id)];
+          });
         });
       };
       if (touches(graph.nodes[i].in) || touches(graph.nodes[i].out)) last = i;

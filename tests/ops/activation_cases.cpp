@@ -51,4 +51,6 @@ std::vector<RejectCase> activation_rejections() {
   };
 }
 
+std::vector<Rule> activation_rules() { return {}; }
+
 }  // namespace tanul::test

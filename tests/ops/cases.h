@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "graph/graph.h"
-#include "support/reference.h"
+#include "support/rule.h"
 
 namespace tanul::test {
 
@@ -68,24 +68,29 @@ struct Family {
   const char* name;
   std::vector<OpCase> (*cases)();
   std::vector<RejectCase> (*rejections)();
+  std::vector<Rule> (*rules)();  // the reference maths and error bounds of its step kinds
 
   // What GoogleTest shows of a parameter.
   friend void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
 };
 
-#define TANUL_FAMILY(name)            \
-  std::vector<OpCase> name##_cases(); \
-  std::vector<RejectCase> name##_rejections();
+#define TANUL_FAMILY(name)                     \
+  std::vector<OpCase> name##_cases();          \
+  std::vector<RejectCase> name##_rejections(); \
+  std::vector<Rule> name##_rules();
 #include "families.def"
 #undef TANUL_FAMILY
 
 inline const std::vector<Family>& families() {
   static const std::vector<Family> all = {
-#define TANUL_FAMILY(name) {#name, name##_cases, name##_rejections},
+#define TANUL_FAMILY(name) {#name, name##_cases, name##_rejections, name##_rules},
 #include "families.def"
 #undef TANUL_FAMILY
   };
   return all;
 }
+
+// The rule of a step kind, or null.
+const Rule* find_rule(OpKind kind);
 
 }  // namespace tanul::test

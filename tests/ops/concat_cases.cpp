@@ -85,4 +85,6 @@ std::vector<RejectCase> concat_rejections() {
   };
 }
 
+std::vector<Rule> concat_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -325,4 +325,6 @@ std::vector<RejectCase> conv2d_rejections() {
   };
 }
 
+std::vector<Rule> conv2d_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -48,4 +48,6 @@ std::vector<RejectCase> dropout_rejections() {
   };
 }
 
+std::vector<Rule> dropout_rules() { return {}; }
+
 }  // namespace tanul::test

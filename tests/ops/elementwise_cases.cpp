@@ -49,4 +49,6 @@ std::vector<RejectCase> elementwise_rejections() {
   };
 }
 
+std::vector<Rule> elementwise_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -84,4 +84,6 @@ std::vector<RejectCase> input_load_rejections() {
   };
 }
 
+std::vector<Rule> input_load_rules() { return {}; }
+
 }  // namespace tanul::test

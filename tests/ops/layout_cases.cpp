@@ -58,4 +58,6 @@ std::vector<RejectCase> layout_rejections() {
   };
 }
 
+std::vector<Rule> layout_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -78,4 +78,6 @@ std::vector<RejectCase> linear_rejections() {
   };
 }
 
+std::vector<Rule> linear_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -74,4 +74,6 @@ std::vector<RejectCase> mse_rejections() {
   };
 }
 
+std::vector<Rule> mse_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -181,4 +181,6 @@ std::vector<RejectCase> optim_rejections() {
   };
 }
 
+std::vector<Rule> optim_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -142,4 +142,6 @@ std::vector<RejectCase> pool_rejections() {
   };
 }
 
+std::vector<Rule> pool_rules() { return {}; }
+
 }  // namespace tanul::test

@@ -9,18 +9,9 @@
 #include "kernels/optim/optim.h"
 #include "kernels/pool/pool.h"
 #include "kernels/softmax_xent/softmax_xent.h"
+#include "ops/cases.h"
 
 namespace tanul::test {
-
-namespace {
-
-using Tensors = std::vector<RefTensor>;
-using Bounds = std::vector<std::vector<double>>;
-
-constexpr double kU = 0x1p-24;          // half the distance of 1 and the next float
-constexpr double kSmallest = 0x1p-126;  // smallest normal float: what underflow may lose
-// sigmoid and tanh: "a few units in the last place" (kernels/cpu/simd.h), a unit is at most 2 u |y|.
-constexpr double kTranscendental = 4 * 2 * kU;
 
 Tensors absolute(const Tensors& in) {
   Tensors out = in;
@@ -30,7 +21,6 @@ Tensors absolute(const Tensors& in) {
   return out;
 }
 
-// c u T with c = 2 + n, T = the reference on absolute values.
 std::vector<double> sum_bound(const RefTensor& T, double n) {
   std::vector<double> bound;
   for (double value : T.v) bound.push_back((2 + n) * kU * value + kSmallest);
@@ -46,6 +36,8 @@ std::vector<double> relative(const RefTensor& want, double units) {
 std::vector<double> exact(const RefTensor& want) {
   return std::vector<double>(static_cast<size_t>(want.elems()), 0.0);
 }
+
+namespace {
 
 // The error of a sum carried through an activation of slope at most `slope`, plus its own.
 std::vector<double> through(ActivationKind kind, std::vector<double> bound, const RefTensor& y) {
@@ -267,6 +259,10 @@ std::vector<std::vector<double>> error_bounds(OpKind kind, const Params& params,
     case OpKind::sgd_update: return sgd(params, in, context);
     case OpKind::adam_update: return adam(params, in, want, context);
     default: {
+      const Rule* rule = find_rule(kind);
+      if (rule != nullptr && rule->bounds != nullptr) {
+        return rule->bounds({params, in, want, context});
+      }
       // Moves, maxima and single additions: the correctly rounded result.
       Bounds bounds;
       for (const RefTensor& t : want) bounds.push_back(exact(t));
@@ -302,7 +298,11 @@ bool is_exact_on_integers(OpKind kind, const Params& params) {
       return (window & (window - 1)) == 0 && p.ceil_mode == 0 &&
              (!is_padded || p.count_include_pad != 0);
     }
-    default: return false;
+    default: {
+      const Rule* rule = find_rule(kind);
+      return rule != nullptr && rule->is_exact_on_integers != nullptr &&
+             rule->is_exact_on_integers(params);
+    }
   }
 }
 

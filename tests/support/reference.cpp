@@ -13,16 +13,14 @@
 #include "kernels/optim/optim.h"
 #include "kernels/pool/pool.h"
 #include "kernels/softmax_xent/softmax_xent.h"
+#include "ops/cases.h"
 
 namespace tanul::test {
 
 namespace {
 
-using Tensors = std::vector<RefTensor>;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-bool is_present(const Tensors& in, size_t i) { return i < in.size() && in[i].present; }
 
 double activate(ActivationKind kind, double x) {
   switch (kind) {
@@ -587,11 +585,28 @@ Reference find(OpKind kind) {
     case OpKind::sgd_update: return sgd_update;
     case OpKind::adam_update: return adam_update;
     case OpKind::reshape: return reshape;
-    default: return nullptr;
+    default: {
+      const Rule* rule = find_rule(kind);
+      return rule == nullptr ? nullptr : rule->reference;
+    }
   }
 }
 
 }  // namespace
+
+const Rule* find_rule(OpKind kind) {
+  static const std::vector<Rule> all = [] {
+    std::vector<Rule> rules;
+    for (const Family& family : families()) {
+      for (const Rule& rule : family.rules()) rules.push_back(rule);
+    }
+    return rules;
+  }();
+  for (const Rule& rule : all) {
+    if (rule.kind == kind) return &rule;
+  }
+  return nullptr;
+}
 
 bool has_reference(OpKind kind) { return find(kind) != nullptr; }
 

@@ -62,12 +62,6 @@ void store_as(const RefTensor& t, std::byte* to) {
   }
 }
 
-void store(const RefTensor& t, std::byte* to) {
-  if (t.dtype == DType::f32) store_as<float>(t, to);
-  if (t.dtype == DType::i32) store_as<int32_t>(t, to);
-  if (t.dtype == DType::u8) store_as<uint8_t>(t, to);
-}
-
 int64_t bytes_of(const RefTensor& t) { return t.elems() * dtype_bytes(t.dtype); }
 
 Operand operand_of(const RefTensor& t) {
@@ -86,6 +80,12 @@ Stream* stream_of(int threads) {
 }
 
 }  // namespace
+
+void store(const RefTensor& t, std::byte* to) {
+  if (t.dtype == DType::f32) store_as<float>(t, to);
+  if (t.dtype == DType::i32) store_as<int32_t>(t, to);
+  if (t.dtype == DType::u8) store_as<uint8_t>(t, to);
+}
 
 RunResult run_step(const Implementation& implementation, const Step& step,
                    const RunOptions& options) {

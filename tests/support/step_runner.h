@@ -39,6 +39,9 @@ struct RunResult {
 RunResult run_step(const Implementation& implementation, const Step& step,
                    const RunOptions& options);
 
+// The elements of a tensor as its dtype (f32, i32, u8) in memory.
+void store(const RefTensor& t, std::byte* to);
+
 // The elements of one output as doubles.
 RefTensor to_ref(const RefTensor& like, const std::vector<std::byte>& bytes);
 

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests know of one step kind, written from its formula and never from its kernels. Each
+// tests/ops/<family>_cases.cpp hands out the rules of its steps.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "support/reference.h"
+
+namespace tanul::test {
+
+using Tensors = std::vector<RefTensor>;
+using Bounds = std::vector<std::vector<double>>;
+
+// What a bound may be derived from: the operands, and what the reference made of them.
+struct BoundArgs {
+  const Params& params;
+  const Tensors& in;
+  const Tensors& want;
+  const RefContext& context;
+};
+
+struct Rule {
+  OpKind kind;
+  // Naive loops in double. All outputs, optional ones included; what a parameter or a left out operand
+  // switches off is absent.
+  Tensors (*reference)(const Params& params, const Tensors& in, const RefContext& context);
+  // How far a correct float implementation may be off, for each element of each output; 0 asks for the
+  // correctly rounded result. Null: everything is exact (moves, maxima, single additions).
+  Bounds (*bounds)(const BoundArgs& args) = nullptr;
+  // Is the step exact on small whole numbers (all sums and products whole and below 2^24)? Null: no.
+  bool (*is_exact_on_integers)(const Params& params) = nullptr;
+};
+
+constexpr double kU = 0x1p-24;          // half the distance of 1 and the next float
+constexpr double kSmallest = 0x1p-126;  // smallest normal float: what underflow may lose
+// "A few units in the last place": 4 ulp; an ulp is at most 2 u |y|.
+constexpr double kTranscendental = 4 * 2 * kU;
+
+inline bool is_present(const Tensors& in, size_t i) { return i < in.size() && in[i].present; }
+inline bool always(const Params&) { return true; }
+
+// The operands without their signs: the reference of them is T, the sum of absolute terms.
+Tensors absolute(const Tensors& in);
+// (2 + n) u T for a plain sum of n terms.
+std::vector<double> sum_bound(const RefTensor& T, double n);
+// units · u · |want|
+std::vector<double> relative(const RefTensor& want, double units);
+std::vector<double> exact(const RefTensor& want);
+
+}  // namespace tanul::test
