@@ -75,6 +75,21 @@ class GradContext {
   virtual void set_grad(int i, ValueId gradient) = 0;
 };
 
+// A node of the model on its way into a step: see OpDef::lower.
+class LowerContext {
+ public:
+  virtual ~LowerContext() = default;
+  virtual const Node& node() const = 0;
+  virtual ValueId in(int i) const = 0;  // in the graph of the step; kNoValue where left out
+  virtual bool is_training() const = 0;
+  // Appends a node of the same layer and phase and returns its outputs.
+  virtual std::vector<ValueId> emit(OpKind kind, std::vector<ValueId> in, const Params& params) = 0;
+  // Appends a node that writes into values that exist (running statistics). It runs behind everything
+  // that reads them.
+  virtual void mutate(OpKind kind, std::vector<ValueId> in, std::vector<ValueId> out,
+                      const Params& params) = 0;
+};
+
 // What a step costs: floating point operations (a multiply-add counts two) and bytes that have to
 // move at least once.
 struct Cost {
@@ -101,6 +116,11 @@ struct OpDef {
   uint32_t optional_outputs = 0;
   // What users call it, where that is not the step's name without "_fwd": for messages.
   const char* user_name = nullptr;
+  // The ONNX operator that a forward step is ("Conv"); "" where ONNX has none.
+  const char* onnx = nullptr;
+  // For an op that is another node in training than in evaluation, or several nodes (batch norm):
+  // emits them and returns what stands for the node's outputs. Null: the node is copied as it is.
+  std::vector<ValueId> (*lower)(LowerContext& context) = nullptr;
 };
 
 #define TANUL_STEP(name)        \

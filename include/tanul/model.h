@@ -90,6 +90,7 @@ struct ParameterInfo {
   Init init;                  // resolved: never automatic
   double following_gain = 1;  // of the activation behind the layer
   bool is_bias = false;
+  bool is_norm = false;  // scale or shift of a normalisation
 };
 
 enum class LossKind { none, softmax_cross_entropy, mean_squared_error };

@@ -10,6 +10,7 @@ const OpDef op_relu_fwd = {
     .grad = grad_activation<OpKind::relu_bwd>,
     .flops = flops_activation<1>,
     .in_place = {{0, 0}, {-1, -1}},
+    .onnx = "Relu",
 };
 
 const OpDef op_relu_bwd = {

@@ -10,6 +10,7 @@ const OpDef op_sigmoid_fwd = {
     .grad = grad_activation<OpKind::sigmoid_bwd>,
     .flops = flops_activation<4>,
     .in_place = {{0, 0}, {-1, -1}},
+    .onnx = "Sigmoid",
 };
 
 const OpDef op_sigmoid_bwd = {

@@ -10,6 +10,7 @@ const OpDef op_tanh_fwd = {
     .grad = grad_activation<OpKind::tanh_bwd>,
     .flops = flops_activation<4>,
     .in_place = {{0, 0}, {-1, -1}},
+    .onnx = "Tanh",
 };
 
 const OpDef op_tanh_bwd = {

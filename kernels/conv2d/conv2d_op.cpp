@@ -192,6 +192,7 @@ const OpDef op_conv2d_fwd = {
     .infer = infer_conv2d_fwd,
     .grad = grad_conv2d,
     .flops = flops_conv2d_fwd,
+    .onnx = "Conv",
 };
 
 const OpDef op_conv2d_bwd_data = {

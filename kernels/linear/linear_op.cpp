@@ -105,6 +105,7 @@ const OpDef op_linear_fwd = {
     .infer = infer_linear_fwd,
     .grad = grad_linear,
     .flops = flops_linear_fwd,
+    .onnx = "Gemm",
 };
 
 const OpDef op_linear_bwd_data = {

@@ -131,6 +131,7 @@ const OpDef op_max_pool2d_fwd = {
     .grad = grad_max_pool2d,
     .flops = flops_window,
     .optional_outputs = 1u << 1,
+    .onnx = "MaxPool",
 };
 
 const OpDef op_max_pool2d_bwd = {
@@ -144,6 +145,7 @@ const OpDef op_avg_pool2d_fwd = {
     .infer = infer_avg_pool2d,
     .grad = grad_avg_pool2d,
     .flops = flops_window,
+    .onnx = "AveragePool",
 };
 
 const OpDef op_avg_pool2d_bwd = {

@@ -34,7 +34,8 @@ struct Value {
   DType dtype = DType::f32;
   ValueKind kind = ValueKind::temp;
   bool keep = false;            // read by the trainer after the step: lives to the end of it
-  std::vector<float> constant;  // elements of a constant
+  std::vector<float> constant;  // elements of a constant; of a state: the one value it starts as
+  bool is_of_model = false;     // a state that prediction needs: running statistics
 };
 
 enum class Phase { load, forward, loss, backward, update };

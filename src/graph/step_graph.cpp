@@ -105,6 +105,38 @@ void schedule_updates(Graph& graph, std::vector<Node> updates) {
   }
 }
 
+// A node of the model, being lowered.
+class LoweredNode : public LowerContext {
+ public:
+  LoweredNode(Graph& graph, const Node& node, std::vector<ValueId> in, bool is_training,
+              std::vector<Node>& mutations)
+      : graph_(graph),
+        node_(node),
+        in_(std::move(in)),
+        is_training_(is_training),
+        mutations_(mutations) {}
+
+  const Node& node() const override { return node_; }
+  ValueId in(int i) const override {
+    return i < static_cast<int>(in_.size()) ? in_[static_cast<size_t>(i)] : kNoValue;
+  }
+  bool is_training() const override { return is_training_; }
+  std::vector<ValueId> emit(OpKind kind, std::vector<ValueId> in, const Params& params) override {
+    return graph_.add_node(kind, node_.layer, node_.phase, std::move(in), params);
+  }
+  void mutate(OpKind kind, std::vector<ValueId> in, std::vector<ValueId> out,
+              const Params& params) override {
+    mutations_.push_back({kind, node_.layer, Phase::update, params, std::move(in), std::move(out)});
+  }
+
+ private:
+  Graph& graph_;
+  const Node& node_;
+  const std::vector<ValueId> in_;
+  const bool is_training_;
+  std::vector<Node>& mutations_;
+};
+
 // Outputs that nobody reads and the op need not write are left out.
 void drop_unread_outputs(Graph& graph) {
   std::vector<bool> is_read(graph.values.size(), false);
@@ -150,6 +182,7 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
     value.name = id == &step.mean ? "normalization.mean" : "normalization.deviation";
     value.shape = Shape{channels};
     value.kind = ValueKind::state;
+    value.is_of_model = true;
     *id = graph.add_value(value);
   }
   here[static_cast<size_t>(from.input)] =
@@ -160,7 +193,8 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
 
   for (size_t i = 0; i < from.graph.values.size(); ++i) {
     const Value& value = from.graph.values[i];
-    if (value.kind == ValueKind::parameter || value.kind == ValueKind::constant) {
+    if (value.kind == ValueKind::parameter || value.kind == ValueKind::constant ||
+        value.kind == ValueKind::state) {
       here[i] = graph.add_value(value);
     }
   }
@@ -172,6 +206,7 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
     step.target = here[static_cast<size_t>(from.target)] = graph.add_value(target);
   }
 
+  std::vector<Node> mutations;  // of running statistics
   for (const Node& node : from.graph.nodes) {
     std::vector<ValueId> in;
     for (ValueId id : node.in) {
@@ -181,9 +216,16 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       here[static_cast<size_t>(node.out.front())] = in.front();
       continue;
     }
-    const auto out = graph.add_node(node.kind, node.layer, node.phase, in, node.params);
-    for (size_t i = 0; i < out.size(); ++i) {
-      if (node.out[i] == kNoValue) continue;
+    const OpDef& op = op_def(node.kind);
+    std::vector<ValueId> out;
+    if (op.lower != nullptr) {
+      LoweredNode context(graph, node, std::move(in), options.is_training, mutations);
+      out = op.lower(context);
+    } else {
+      out = graph.add_node(node.kind, node.layer, node.phase, in, node.params);
+    }
+    for (size_t i = 0; i < std::min(out.size(), node.out.size()); ++i) {
+      if (node.out[i] == kNoValue || out[i] == kNoValue) continue;
       here[static_cast<size_t>(node.out[i])] = out[i];
       graph.value(out[i]).name = from.graph.value(node.out[i]).name;
     }
@@ -213,7 +255,9 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
                            Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
                  .front();
     }
-    schedule_updates(graph, update_nodes(graph, from, parameters, gradients, options, clip));
+    std::vector<Node> updates = update_nodes(graph, from, parameters, gradients, options, clip);
+    for (Node& mutation : mutations) updates.push_back(std::move(mutation));
+    schedule_updates(graph, std::move(updates));
   }
   drop_unread_outputs(graph);
   return step;

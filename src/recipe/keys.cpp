@@ -2,11 +2,23 @@
 #include "recipe/keys.h"
 
 #include "core/format.h"
+#include "recipe/layer_kind.h"
 
 namespace tanul::recipe {
 
+namespace {
+
+// The sets that are listed here, and those that layers and losses bring along.
+std::vector<KeySet> with_layers(std::vector<KeySet> sets) {
+  for (const LayerKind& layer : all_layers()) sets.push_back({layer.name, layer.keys});
+  for (const LossKindInfo& loss : all_losses()) sets.push_back({loss.name, loss.keys});
+  return sets;
+}
+
+}  // namespace
+
 const std::vector<KeySet>& all_key_sets() {
-  static const std::vector<KeySet> sets{
+  static const std::vector<KeySet> sets = with_layers({
       {"model", {"name", "input", "layers", "loss", "blocks", "data", "train"}},
       {"data", {"path", "normalize", "validation", "test", "stratified"}},
       {"normalize", {"mean", "std"}},
@@ -15,21 +27,6 @@ const std::vector<KeySet>& all_key_sets() {
         "drop_last", "shuffle", "patience", "keep_best", "device", "threads", "force"}},
       {"block", {"params", "layers", "main", "shortcut", "shortcut_when", "then"}},
       {"layer", {"name", "from", "repeat"}},
-      {"conv2d",
-       {"out", "kernel", "stride", "pad", "dilation", "groups", "bias", "init", "bias_init"}},
-      {"linear", {"out", "bias", "init", "bias_init"}},
-      {"max_pool2d", {"kernel", "stride", "pad", "ceil_mode"}},
-      {"avg_pool2d", {"kernel", "stride", "pad", "ceil_mode", "count_include_pad"}},
-      {"global_avg_pool2d", {}},
-      {"relu", {}},
-      {"sigmoid", {}},
-      {"tanh", {}},
-      {"flatten", {}},
-      {"add", {}},
-      {"concat", {"axis"}},
-      {"dropout", {"p"}},
-      {"softmax_cross_entropy", {"label_smoothing", "class_weights", "ignore_index"}},
-      {"mean_squared_error", {}},
       {"automatic", {}},
       {"constant", {"value"}},
       {"uniform", {"low", "high"}},
@@ -46,7 +43,7 @@ const std::vector<KeySet>& all_key_sets() {
       {"schedule constant", {"warmup"}},
       {"schedule step", {"every", "gamma", "warmup"}},
       {"schedule cosine", {"warmup", "floor"}},
-  };
+  });
   return sets;
 }
 
@@ -58,14 +55,20 @@ const Keys& keys_of(const std::string& name) {
 }
 
 const Keys& layer_kinds() {
-  static const Keys kinds{"conv2d", "linear",  "max_pool2d", "avg_pool2d", "global_avg_pool2d",
-                          "relu",   "sigmoid", "tanh",       "flatten",    "add",
-                          "concat", "dropout"};
+  static const Keys kinds = [] {
+    Keys names;
+    for (const LayerKind& layer : all_layers()) names.push_back(layer.name);
+    return names;
+  }();
   return kinds;
 }
 
 const Keys& loss_kinds() {
-  static const Keys kinds{"softmax_cross_entropy", "mean_squared_error"};
+  static const Keys kinds = [] {
+    Keys names;
+    for (const LossKindInfo& loss : all_losses()) names.push_back(loss.name);
+    return names;
+  }();
   return kinds;
 }
 

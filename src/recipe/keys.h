@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every key that a model file may hold, in one place: the readers refuse all others, and a test
-// checks that docs/MODEL.md describes each.
+// Every key that a model file may hold, in one place (those of layers and losses come from
+// layer_kind.h): the readers refuse all others, and a test checks that docs/MODEL.md describes each.
 #pragma once
 
 #include <string>

@@ -19,11 +19,8 @@ struct MadeLayer {
 std::string name_stem(const std::string& kind);
 
 // How many inputs a layer of `kind` takes.
-struct InputCount {
-  size_t least = 1;
-  size_t most = 1;
-};
-InputCount input_count(const std::string& kind);
+size_t least_inputs(const std::string& kind);
+size_t most_inputs(const std::string& kind);
 
 // `options` may be null. Errors of ModelBuilder pass through without a place.
 MadeLayer make_layer(ModelBuilder& builder, const Source& source, const std::string& kind,

@@ -228,15 +228,16 @@ class Expander {
   std::vector<Flow> find_inputs(const Entry& entry, const std::string& what, const Scope& scope,
                                 const Flow& previous) const {
     const bool is_block = blocks_.count(entry.kind) != 0;
-    const InputCount count = is_block ? InputCount{} : input_count(entry.kind);
-    if (count.most == 1) {
+    const size_t least = is_block ? 1 : least_inputs(entry.kind);
+    const size_t most = is_block ? 1 : most_inputs(entry.kind);
+    if (most == 1) {
       return {entry.from == nullptr ? previous : find_layer(*entry.from, scope, what)};
     }
     if (entry.from == nullptr || entry.from->kind != TomlNode::Kind::list ||
-        entry.from->items.size() < count.least || entry.from->items.size() > count.most) {
+        entry.from->items.size() < least || entry.from->items.size() > most) {
       fail_at(source_, entry.from == nullptr ? entry.where : entry.from->where,
               "{} needs from = [\"…\", \"…\"], the names of {} layers", what,
-              count.least == count.most ? "two" : "two or more");
+              least == most ? "two" : "two or more");
     }
     std::vector<Flow> flows;
     for (const TomlNode& item : entry.from->items) flows.push_back(find_layer(item, scope, what));
@@ -279,7 +280,7 @@ class Expander {
       Entry entry = read_entry(item);
       for (int64_t i = 0; i < entry.repeat; ++i) {
         // in a chain of repeats only the first reads `from`
-        if (i > 0 && input_count(entry.kind).most == 1) entry.from = nullptr;
+        if (i > 0 && most_inputs(entry.kind) == 1) entry.from = nullptr;
         if (++entries_ > kMostEntries) {
           fail_at(source_, entry.where, "the blocks unfold to more than {} entries", kMostEntries);
         }

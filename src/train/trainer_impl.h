@@ -54,6 +54,7 @@ struct Trainer::Impl {
     int64_t offset;
     Shape shape;
     ValueKind kind;
+    bool is_of_model;  // a state that prediction needs
   };
   std::map<std::string, Slot> slots;
   std::vector<std::string> slot_order;
@@ -106,7 +107,7 @@ struct Trainer::Impl {
     int64_t offset = align64(sizeof(StepBlock));
     for (ValueId id : plan.persistent_values()) {
       const Value& value = graph.value(id);
-      slots[value.name] = {offset, value.shape, value.kind};
+      slots[value.name] = {offset, value.shape, value.kind, value.is_of_model};
       slot_order.push_back(value.name);
       offset += align64(value.shape.elems() * 4);
     }

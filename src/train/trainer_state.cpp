@@ -36,9 +36,8 @@ TensorFile Trainer::state(bool with_optimizer) const {
   TensorFile file;
   for (const std::string& name : impl_->slot_order) {
     const Impl::Slot& slot = impl_->slots.at(name);
-    const bool is_normalization = name.rfind("normalization.", 0) == 0;
     if (slot.kind == ValueKind::constant) continue;
-    if (slot.kind == ValueKind::state && !is_normalization && !with_optimizer) continue;
+    if (slot.kind == ValueKind::state && !slot.is_of_model && !with_optimizer) continue;
     file.tensors.emplace_back(name, impl_->read(name));
   }
   file.metadata["format"] = "tanul";
@@ -86,8 +85,7 @@ void Trainer::load_state(const TensorFile& file) {
   }
   for (const std::string& name : t.slot_order) {
     const Impl::Slot& slot = t.slots.at(name);
-    const bool is_needed = slot.kind == ValueKind::parameter ||
-                           name.rfind("normalization.", 0) == 0 ||
+    const bool is_needed = slot.kind == ValueKind::parameter || slot.is_of_model ||
                            (slot.kind == ValueKind::state && has_optimizer);
     if (is_needed && file.find(name) == nullptr) {
       fail(Code::format, "tensor \"{}\" {} of model \"{}\" is missing", name, slot.shape.str(),

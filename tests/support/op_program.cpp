@@ -131,8 +131,7 @@ std::map<ValueId, RefTensor> OpProgram::run(int choice, int threads) const {
       void* aligned = workspace.data();
       size_t space = workspace.size();
       arguments.args.workspace = std::align(64, 1, aligned, space);
-      arguments.args.workspace_bytes =
-          implementation.workspace_bytes(arguments.args, threads);
+      arguments.args.workspace_bytes = implementation.workspace_bytes(arguments.args, threads);
       for (size_t i = 0; i < node.in.size(); ++i) {
         if (node.in[i] != kNoValue) arguments.in[i].data = take(node.in[i]);
       }
