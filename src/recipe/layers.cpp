@@ -10,11 +10,12 @@ namespace tanul::recipe {
 
 namespace {
 
-const LayerKind& kind_of(const std::string& name) {
+// Null for a block.
+const LayerKind* find_kind(const std::string& name) {
   for (const LayerKind& kind : all_layers()) {
-    if (kind.name == name) return kind;
+    if (kind.name == name) return &kind;
   }
-  fail(Code::internal, "there is no layer kind \"{}\"", name);
+  return nullptr;
 }
 
 }  // namespace
@@ -43,20 +44,30 @@ std::string OptionReader::choice(const char* key, const std::vector<std::string>
   return value;
 }
 
-std::string name_stem(const std::string& kind) { return kind_of(kind).stem; }
-size_t least_inputs(const std::string& kind) { return kind_of(kind).inputs.least; }
-size_t most_inputs(const std::string& kind) { return kind_of(kind).inputs.most; }
+std::string name_stem(const std::string& kind) {
+  const LayerKind* layer = find_kind(kind);
+  return layer == nullptr ? kind : layer->stem;
+}
+size_t least_inputs(const std::string& kind) {
+  const LayerKind* layer = find_kind(kind);
+  return layer == nullptr ? 1 : layer->inputs.least;
+}
+size_t most_inputs(const std::string& kind) {
+  const LayerKind* layer = find_kind(kind);
+  return layer == nullptr ? 1 : layer->inputs.most;
+}
 
 MadeLayer make_layer(ModelBuilder& builder, const Source& source, const std::string& kind,
                      const TomlNode* options, const Where& where, const std::string& name,
                      const std::vector<Var>& inputs) {
   TomlNode none;  // so that a missing key has a place even where only the layer's name stands
   none.where = where;
-  const LayerKind& layer = kind_of(kind);
+  const LayerKind* layer = find_kind(kind);
+  if (layer == nullptr) fail(Code::internal, "there is no layer kind \"{}\"", kind);
   const TableReader reader(source, options == nullptr ? &none : options,
-                           fmt::format("{} \"{}\"", kind, name), layer.keys);
+                           fmt::format("{} \"{}\"", kind, name), layer->keys);
   OptionReader resolved(reader);
-  const Var out = layer.make({builder, resolved, name, inputs});
+  const Var out = layer->make({builder, resolved, name, inputs});
   return {out, resolved.text()};
 }
 

@@ -18,7 +18,7 @@ struct MadeLayer {
 // What a layer of `kind` is called when its file gives no name: conv2d -> conv, as in ModelBuilder.
 std::string name_stem(const std::string& kind);
 
-// How many inputs a layer of `kind` takes.
+// How many inputs a layer of `kind`, or a block, takes.
 size_t least_inputs(const std::string& kind);
 size_t most_inputs(const std::string& kind);
 

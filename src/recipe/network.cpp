@@ -227,9 +227,8 @@ class Expander {
 
   std::vector<Flow> find_inputs(const Entry& entry, const std::string& what, const Scope& scope,
                                 const Flow& previous) const {
-    const bool is_block = blocks_.count(entry.kind) != 0;
-    const size_t least = is_block ? 1 : least_inputs(entry.kind);
-    const size_t most = is_block ? 1 : most_inputs(entry.kind);
+    const size_t least = least_inputs(entry.kind);
+    const size_t most = most_inputs(entry.kind);
     if (most == 1) {
       return {entry.from == nullptr ? previous : find_layer(*entry.from, scope, what)};
     }
