@@ -55,7 +55,8 @@ Var ModelBuilder::linear(Var x, const LinearOptions& o) {
   const int32_t out = checked(where, "out", o.out, 1);
   LinearParams p{};
   p.has_bias = o.bias;
-  const ValueId w = add_parameter(*impl_, layer + ".weight", {out, features}, o.weight_init, Role::weight);
+  const ValueId w =
+      add_parameter(*impl_, layer + ".weight", {out, features}, o.weight_init, Role::weight);
   const ValueId b =
       o.bias ? add_parameter(*impl_, layer + ".bias", {out}, o.bias_init, Role::bias) : kNoValue;
   return add_layer(*impl_, OpKind::linear_fwd, layer, {x.id, w, b}, Params::of(p),

@@ -19,9 +19,8 @@ void make_softmax_cross_entropy(const LossContext& l) {
   }
   l.options.append("class_weights", "[" + weights + "]");
   if (r.has("ignore_index")) {
-    o.ignore_index = static_cast<int32_t>(
-        l.options.required_integer("ignore_index", std::numeric_limits<int32_t>::min(),
-                                   std::numeric_limits<int32_t>::max()));
+    o.ignore_index = static_cast<int32_t>(l.options.required_integer(
+        "ignore_index", std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
   }
   l.builder.softmax_cross_entropy(l.x, o);
 }
