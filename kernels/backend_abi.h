@@ -35,7 +35,9 @@ struct StepBlock {
   uint64_t seed;  // of the run
   uint64_t step;  // training steps done so far: the first step sees 0
   float lr;       // learning rate of this step
-  float reserved;
+  // Above 0: the momentum (SGD and its kin) or beta1 (Adam and its kin) of this step, in place of the
+  // optimizer's own: for schedules that move it. 0: the optimizer's own.
+  float momentum;
 };
 
 struct StepArgs {

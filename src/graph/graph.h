@@ -33,9 +33,12 @@ struct Value {
   Shape shape;
   DType dtype = DType::f32;
   ValueKind kind = ValueKind::temp;
-  bool keep = false;            // read by the trainer after the step: lives to the end of it
-  std::vector<float> constant;  // elements of a constant; of a state: the one value it starts as
-  bool is_of_model = false;     // a state that prediction needs: running statistics
+  bool keep = false;  // read by the trainer after the step: lives to the end of it
+  // Elements of a constant. Of a state: the one value that all start as; none means 0.
+  std::vector<float> constant;
+  bool is_of_model = false;  // a state that prediction needs: running statistics
+  // Of a state: the parameter whose values it starts with (averages of weights), in place of those.
+  std::string starts_as = {};
 };
 
 enum class Phase { load, forward, loss, backward, update };

@@ -54,7 +54,8 @@ struct Trainer::Impl {
     int64_t offset;
     Shape shape;
     ValueKind kind;
-    bool is_of_model;  // a state that prediction needs
+    bool is_of_model;       // a state that prediction needs
+    std::string starts_as;  // of a state: the parameter that it follows, see Value
   };
   std::map<std::string, Slot> slots;
   std::vector<std::string> slot_order;
@@ -107,16 +108,19 @@ struct Trainer::Impl {
     int64_t offset = align64(sizeof(StepBlock));
     for (ValueId id : plan.persistent_values()) {
       const Value& value = graph.value(id);
-      slots[value.name] = {offset, value.shape, value.kind, value.is_of_model};
+      slots[value.name] = {offset, value.shape, value.kind, value.is_of_model, value.starts_as};
       slot_order.push_back(value.name);
       offset += align64(value.shape.elems() * 4);
     }
     persistent = DeviceMemory(*backend, offset);
     for (ValueId id : plan.persistent_values()) {
       const Value& value = graph.value(id);
-      if (value.kind != ValueKind::constant) continue;
-      backend->copy_in(slot_data(value.name), value.constant.data(),
-                       static_cast<int64_t>(value.constant.size()) * 4);
+      std::vector<float> start = value.constant;
+      if (value.kind == ValueKind::state) {  // parameters are initialised later
+        const float fill = start.empty() ? 0.0f : start.front();
+        start.assign(static_cast<size_t>(value.shape.elems()), fill);
+      }
+      backend->copy_in(slot_data(value.name), start.data(), static_cast<int64_t>(start.size()) * 4);
     }
   }
 
@@ -136,11 +140,19 @@ struct Trainer::Impl {
     return value;
   }
 
+  // A parameter gets new values from outside; averages of it begin anew there.
+  void write_parameter(const std::string& name, const Tensor& value) {
+    write(name, value);
+    for (const auto& [state, slot] : slots) {
+      if (slot.starts_as == name) write(state, value);
+    }
+  }
+
   void initialize_all() {
     for (const ParameterInfo& info : model.parameters()) {
       Tensor weights(info.shape);
       initialize(weights, info.init, options.seed, info.name, info.following_gain);
-      write(info.name, weights);
+      write_parameter(info.name, weights);
     }
     write_normalization(
         Normalization{std::vector<float>(channels(), 0.0f), std::vector<float>(channels(), 1.0f)});

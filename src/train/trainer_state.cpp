@@ -29,7 +29,7 @@ void Trainer::set_parameter(const std::string& name, const Tensor& value) {
     fail(Code::invalid_argument, "parameter \"{}\" is {} of f32, got {} of {}", name,
          info.shape.str(), value.shape().str(), dtype_name(value.dtype()));
   }
-  impl_->write(name, value);
+  impl_->write_parameter(name, value);
 }
 
 TensorFile Trainer::state(bool with_optimizer) const {
