@@ -19,30 +19,43 @@ class TANUL_API DataView {
  public:
   DataView() = default;
   // samples: u8 or f32, [N, ...]; u8 is read as value/255.
-  // targets: i32 [N] class indices, or f32 [N, ...] for regression; empty when there are none.
+  // targets: i32 [N] class indices (i32 [N, ...] for one at each position), or f32 [N, ...]: values or
+  // probabilities; empty when there are none.
   // Throws Error{invalid_argument} where counts or types differ.
   explicit DataView(Tensor samples, Tensor targets = {});
+  // For networks with several inputs and losses: one tensor for each, in the order of
+  // Model::inputs() and Model::losses(), all with the same N. `targets` may be empty.
+  DataView(std::vector<Tensor> samples, std::vector<Tensor> targets);
 
   int64_t size() const { return static_cast<int64_t>(indices_.size()); }
   bool empty() const { return indices_.empty(); }
-  Shape sample_shape() const;  // without N
-  DType sample_dtype() const { return samples_.dtype(); }
+  // How many tensors make up a sample, and a target. The methods below take the place of one of them.
+  size_t inputs() const { return samples_.size(); }
+  size_t targets() const { return targets_.size(); }
+  Shape sample_shape(size_t input = 0) const;  // without N
+  DType sample_dtype(size_t input = 0) const;
   bool has_targets() const { return !targets_.empty(); }
-  bool has_labels() const { return has_targets() && targets_.dtype() == DType::i32; }
-  Shape target_shape() const;  // without N; {} for labels
-  DType target_dtype() const { return targets_.dtype(); }
+  // One class index a sample.
+  bool has_labels() const { return has_targets() && target_dtype() == DType::i32 && !is_map(); }
+  // Class indices for the positions of a sample (segmentation): i32 [N, ...].
+  bool has_label_maps() const { return has_targets() && target_dtype() == DType::i32 && is_map(); }
+  Shape target_shape(size_t target = 0) const;  // without N; {} for labels
+  DType target_dtype(size_t target = 0) const;
 
   // Elements of one sample and of one target, in bytes.
-  int64_t sample_bytes() const;
-  int64_t target_bytes() const;
+  int64_t sample_bytes(size_t input = 0) const;
+  int64_t target_bytes(size_t target = 0) const;
 
-  const void* sample(int64_t i) const;
-  const void* target(int64_t i) const;
+  const void* sample(int64_t i, size_t input = 0) const;
+  const void* target(int64_t i, size_t target = 0) const;
   int32_t label(int64_t i) const;  // throws Error{invalid_argument} without labels
 
   // Copies `count` samples (and targets, where `targets` is not null) given by their positions in
-  // this view into two dense buffers.
+  // this view into two dense buffers: the first input, the first target.
   void gather(const int64_t* positions, int64_t count, void* samples, void* targets) const;
+  // One of the inputs, or one of the targets.
+  void gather_input(size_t input, const int64_t* positions, int64_t count, void* to) const;
+  void gather_target(size_t target, const int64_t* positions, int64_t count, void* to) const;
 
   // The samples at these positions of this view.
   DataView subset(const std::vector<int64_t>& positions) const;
@@ -63,11 +76,15 @@ class TANUL_API DataView {
     std::vector<float> mean;
     std::vector<float> deviation;
   };
-  Moments channel_moments() const;
+  Moments channel_moments(size_t input = 0) const;
 
  private:
-  Tensor samples_;
-  Tensor targets_;
+  bool is_map() const { return targets_.front().shape().rank() > 1; }
+  const Tensor& input_at(size_t input) const;
+  const Tensor& target_at(size_t target) const;
+
+  std::vector<Tensor> samples_;
+  std::vector<Tensor> targets_;
   std::vector<int64_t> indices_;
 };
 
@@ -93,6 +110,9 @@ struct TANUL_API Dataset {
 struct Batch {
   Tensor samples;
   Tensor targets;  // empty where the data has none
+  // Of data with several inputs and targets: those behind the first.
+  std::vector<Tensor> more_samples;
+  std::vector<Tensor> more_targets;
   int64_t size() const { return samples.empty() ? 0 : samples.shape()[0]; }
 };
 

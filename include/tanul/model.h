@@ -80,6 +80,7 @@ struct SoftmaxCrossEntropyOptions {
   double label_smoothing = 0;                // 0 … 1
   std::vector<float> class_weights = {};     // one per class, >= 0; empty: all 1
   std::optional<int32_t> ignore_index = {};  // samples with this label count for nothing
+  double weight = 1;                         // of this loss, where a network has several
   std::string name = {};
 };
 
@@ -95,15 +96,37 @@ struct ParameterInfo {
 
 enum class LossKind { none, softmax_cross_entropy, mean_squared_error };
 
-// A network: layers, parameters (shapes and initialisers, no values), input, output, loss. Immutable;
-// copies are cheap.
+// Where data goes into a network or comes out of it.
+struct PortInfo {
+  std::string name;
+  Shape shape;  // of one sample, without N
+};
+
+// One loss of a network.
+struct LossInfo {
+  std::string name;  // "loss"
+  LossKind kind;
+  std::string output;  // the layer that it looks at
+  Shape output_shape;  // of one sample
+  double weight = 1;   // in the sum that is trained
+};
+
+// At most so many inputs, outputs and losses.
+constexpr int kMostPorts = 8;
+
+// A network: layers, parameters (shapes and initialisers, no values), inputs, outputs, losses.
+// Immutable; copies are cheap.
 class TANUL_API Model {
  public:
   Model() = default;
   const std::string& name() const;
-  Shape input_shape() const;   // without N
-  Shape output_shape() const;  // without N: of the loss's input, or of the last layer
-  LossKind loss() const;
+  Shape input_shape() const;   // of the first input, without N
+  Shape output_shape() const;  // of the first output, without N
+  LossKind loss() const;       // of the first loss
+  std::vector<PortInfo> inputs() const;
+  // Those that ModelBuilder::output named; else what the losses look at; else the last layer.
+  std::vector<PortInfo> outputs() const;
+  std::vector<LossInfo> losses() const;
   const std::vector<ParameterInfo>& parameters() const;
   int64_t parameter_count() const;  // numbers in all parameters
 
@@ -122,8 +145,11 @@ class TANUL_API ModelBuilder {
   ModelBuilder(ModelBuilder&&) noexcept;
   ModelBuilder& operator=(ModelBuilder&&) noexcept;
 
-  // The samples: u8 or f32 data, normalised, arrive here. Exactly once.
-  Var input(const Shape& shape);
+  // The samples: u8 or f32 data, normalised, arrive here. A network may have several inputs; they are
+  // called "input", "input2", … unless `name` is given.
+  Var input(const Shape& shape, const std::string& name = {});
+  // Names what Trainer::predict returns. Never called: what the losses look at, or the last layer.
+  void output(Var x, const std::string& name = {});
 
   Var conv2d(Var x, const Conv2dOptions& options);  // {C, H, W} -> {K, P, Q}
   Var linear(Var x, const LinearOptions& options);  // {F} -> {out}
@@ -138,9 +164,9 @@ class TANUL_API ModelBuilder {
   Var concat(const std::vector<Var>& xs, int axis = 0, const std::string& name = {});  // axis 0: C
   Var dropout(Var x, const DropoutOptions& options = {});
 
-  // The loss ends the network: at most one.
+  // A network may have several losses; their sum, each times its weight, is trained.
   void softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOptions& options = {});
-  void mean_squared_error(Var x, const std::string& name = {});
+  void mean_squared_error(Var x, const std::string& name = {}, double weight = 1);
 
   // The initialiser of weights whose layer says `automatic`. Biases stay 0.
   void default_init(const Init& init);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,11 +41,14 @@ struct TrainerOptions {
   int threads = 0;  // 0: all processors this process may use
   // Empty: fitted to the data of the first epoch (mean and deviation per channel).
   std::optional<Normalization> normalization = {};
+  // The same for inputs behind the first, by name.
+  std::map<std::string, Normalization> more_normalizations = {};
   // implementation by step kind, instead of the first that fits: {"conv2d_fwd", "im2col_gemm"}
   std::vector<std::pair<std::string, std::string>> force = {};
 };
 
-// Averages over an epoch, or over an evaluated part.
+// Averages over an epoch, or over an evaluated part. With several losses `loss` is their weighted sum,
+// and accuracy is that of the first one that counts classes.
 struct EpochResult {
   double loss = 0;
   double accuracy = 0;  // classification only
@@ -59,7 +63,8 @@ struct Evaluation {
   double accuracy = 0;
   int64_t samples = 0;
   double seconds = 0;
-  ConfusionMatrix confusion;  // classification only
+  ConfusionMatrix confusion;   // classification only: of the first loss whose targets are labels
+  std::vector<double> losses;  // of each loss, in the order of Model::losses()
 };
 
 // What a callback may look at during an epoch.
@@ -99,6 +104,9 @@ class TANUL_API Trainer {
   // One training step on samples [n, ...] (u8 or f32) and targets (i32 [n] or f32 [n, ...]). Returns
   // the mean loss. The first step of each n other than options.batch makes a plan of its own.
   double step(const Tensor& samples, const Tensor& targets);
+  // The same for a network with several inputs or losses: one tensor for each, in the order of
+  // Model::inputs() and Model::losses(). Returns the weighted sum of the mean losses.
+  double step(const std::vector<Tensor>& samples, const std::vector<Tensor>& targets);
 
   // Loss and metrics over every sample exactly once, in evaluation mode.
   Evaluation evaluate(const DataView& data);
@@ -106,6 +114,8 @@ class TANUL_API Trainer {
   // The network's outputs [N, ...] for samples [N, ...]: probabilities where the loss is softmax
   // cross-entropy, otherwise the last layer's values.
   Tensor predict(const Tensor& samples);
+  // Every output, in the order of Model::outputs(), for one tensor of samples for each input.
+  std::vector<Tensor> predict(const std::vector<Tensor>& samples);
 
   // Weights as named tensors; set throws Error{invalid_argument, not_found} where names or shapes differ.
   Tensor parameter(const std::string& name) const;

@@ -34,37 +34,86 @@ const std::byte* row(const Tensor& tensor, int64_t index) {
 
 }  // namespace
 
+namespace {
+
+std::vector<Tensor> without_empty(Tensor tensor) {
+  std::vector<Tensor> list;
+  if (!tensor.empty()) list.push_back(std::move(tensor));
+  return list;
+}
+
+void check_samples(const Tensor& samples, int64_t count) {
+  const Shape& shape = samples.shape();
+  if (samples.empty() || shape.rank() < 1 ||
+      (samples.dtype() != DType::u8 && samples.dtype() != DType::f32)) {
+    fail(Code::invalid_argument, "samples are u8 or f32 of shape [N, ...], got {} of {}",
+         shape.str(), dtype_name(samples.dtype()));
+  }
+  if (shape[0] != count) {
+    fail(Code::invalid_argument, "all inputs need as many samples, got {} and {}", count, shape[0]);
+  }
+}
+
+void check_targets(const Tensor& targets, const Shape& samples) {
+  const int rank = targets.shape().rank();
+  if (targets.empty() || rank < 1 ||
+      (targets.dtype() != DType::i32 && targets.dtype() != DType::f32)) {
+    fail(Code::invalid_argument,
+         "targets are i32 of shape [N] or f32 of shape [N, ...], got {} of {}",
+         targets.shape().str(), dtype_name(targets.dtype()));
+  }
+  if (targets.shape()[0] != samples[0]) {
+    fail(Code::invalid_argument, "{} samples have {} targets (samples {}, targets {})", samples[0],
+         targets.shape()[0], samples.str(), targets.shape().str());
+  }
+}
+
+}  // namespace
+
 DataView::DataView(Tensor samples, Tensor targets)
+    : DataView(without_empty(std::move(samples)), without_empty(std::move(targets))) {}
+
+DataView::DataView(std::vector<Tensor> samples, std::vector<Tensor> targets)
     : samples_(std::move(samples)), targets_(std::move(targets)) {
   if (samples_.empty() && targets_.empty()) return;
-  const Shape& shape = samples_.shape();
-  if (samples_.empty() || shape.rank() < 1 ||
-      (samples_.dtype() != DType::u8 && samples_.dtype() != DType::f32)) {
-    fail(Code::invalid_argument, "samples are u8 or f32 of shape [N, ...], got {} of {}",
-         shape.str(), dtype_name(samples_.dtype()));
+  const Shape shape = samples_.empty() ? Shape{} : samples_.front().shape();
+  if (samples_.empty()) check_samples(Tensor(), 0);
+  for (const Tensor& tensor : samples_) {
+    check_samples(tensor, shape.rank() > 0 ? shape[0] : 0);
   }
-  if (!targets_.empty()) {
-    const int rank = targets_.shape().rank();
-    const bool is_label = targets_.dtype() == DType::i32 && rank == 1;
-    const bool is_value = targets_.dtype() == DType::f32 && rank >= 1;
-    if (!is_label && !is_value) {
-      fail(Code::invalid_argument,
-           "targets are i32 of shape [N] or f32 of shape [N, ...], got {} of {}",
-           targets_.shape().str(), dtype_name(targets_.dtype()));
-    }
-    if (targets_.shape()[0] != shape[0]) {
-      fail(Code::invalid_argument, "{} samples have {} targets (samples {}, targets {})", shape[0],
-           targets_.shape()[0], shape.str(), targets_.shape().str());
-    }
-  }
+  for (const Tensor& tensor : targets_) check_targets(tensor, shape);
   indices_.resize(static_cast<size_t>(shape[0]));
   std::iota(indices_.begin(), indices_.end(), int64_t{0});
 }
 
-Shape DataView::sample_shape() const { return without_first(samples_.shape()); }
-Shape DataView::target_shape() const { return without_first(targets_.shape()); }
-int64_t DataView::sample_bytes() const { return row_bytes(samples_); }
-int64_t DataView::target_bytes() const { return row_bytes(targets_); }
+const Tensor& DataView::input_at(size_t input) const {
+  static const Tensor none;
+  if (samples_.empty() && input == 0) return none;
+  if (input >= samples_.size()) {
+    fail(Code::invalid_argument, "these samples have {} inputs, there is no input {}",
+         samples_.size(), input);
+  }
+  return samples_[input];
+}
+
+const Tensor& DataView::target_at(size_t target) const {
+  static const Tensor none;
+  if (targets_.empty() && target == 0) return none;
+  if (target >= targets_.size()) {
+    fail(Code::invalid_argument, "these samples have {} targets, there is no target {}",
+         targets_.size(), target);
+  }
+  return targets_[target];
+}
+
+Shape DataView::sample_shape(size_t input) const { return without_first(input_at(input).shape()); }
+Shape DataView::target_shape(size_t target) const {
+  return without_first(target_at(target).shape());
+}
+DType DataView::sample_dtype(size_t input) const { return input_at(input).dtype(); }
+DType DataView::target_dtype(size_t target) const { return target_at(target).dtype(); }
+int64_t DataView::sample_bytes(size_t input) const { return row_bytes(input_at(input)); }
+int64_t DataView::target_bytes(size_t target) const { return row_bytes(target_at(target)); }
 
 namespace {
 
@@ -74,40 +123,50 @@ void check_position(int64_t position, int64_t size) {
   }
 }
 
-}  // namespace
-
-const void* DataView::sample(int64_t i) const {
-  check_position(i, size());
-  return row(samples_, indices_[static_cast<size_t>(i)]);
+void copy_rows(const Tensor& from, const std::vector<int64_t>& indices, const int64_t* positions,
+               int64_t count, void* to) {
+  const auto bytes = static_cast<size_t>(row_bytes(from));
+  const auto* base = static_cast<const std::byte*>(from.raw());
+  auto* out = static_cast<std::byte*>(to);
+  for (int64_t i = 0; i < count; ++i, out += bytes) {
+    check_position(positions[i], static_cast<int64_t>(indices.size()));
+    const int64_t index = indices[static_cast<size_t>(positions[i])];
+    std::memcpy(out, base + static_cast<size_t>(index) * bytes, bytes);
+  }
 }
 
-const void* DataView::target(int64_t i) const {
+}  // namespace
+
+const void* DataView::sample(int64_t i, size_t input) const {
+  check_position(i, size());
+  return row(input_at(input), indices_[static_cast<size_t>(i)]);
+}
+
+const void* DataView::target(int64_t i, size_t target) const {
   check_position(i, size());
   if (!has_targets()) fail(Code::invalid_argument, "these samples have no targets");
-  return row(targets_, indices_[static_cast<size_t>(i)]);
+  return row(target_at(target), indices_[static_cast<size_t>(i)]);
 }
 
 int32_t DataView::label(int64_t i) const {
   check_position(i, size());
   if (!has_labels()) fail(Code::invalid_argument, "these samples have no labels (targets of i32)");
-  return targets_.data<int32_t>()[indices_[static_cast<size_t>(i)]];
+  return targets_.front().data<int32_t>()[indices_[static_cast<size_t>(i)]];
 }
 
 void DataView::gather(const int64_t* positions, int64_t count, void* samples, void* targets) const {
-  const auto copy = [&](const Tensor& from, void* to) {
-    const auto bytes = static_cast<size_t>(row_bytes(from));
-    const auto* base = static_cast<const std::byte*>(from.raw());
-    auto* out = static_cast<std::byte*>(to);
-    for (int64_t i = 0; i < count; ++i, out += bytes) {
-      check_position(positions[i], size());
-      const int64_t index = indices_[static_cast<size_t>(positions[i])];
-      std::memcpy(out, base + static_cast<size_t>(index) * bytes, bytes);
-    }
-  };
-  if (count > 0) copy(samples_, samples);
-  if (targets == nullptr || count <= 0) return;
+  gather_input(0, positions, count, samples);
+  if (targets != nullptr && count > 0) gather_target(0, positions, count, targets);
+}
+
+void DataView::gather_input(size_t input, const int64_t* positions, int64_t count, void* to) const {
+  if (count > 0) copy_rows(input_at(input), indices_, positions, count, to);
+}
+
+void DataView::gather_target(size_t target, const int64_t* positions, int64_t count,
+                             void* to) const {
   if (!has_targets()) fail(Code::invalid_argument, "these samples have no targets");
-  copy(targets_, targets);
+  if (count > 0) copy_rows(target_at(target), indices_, positions, count, to);
 }
 
 DataView DataView::subset(const std::vector<int64_t>& positions) const {
@@ -224,12 +283,12 @@ struct ByteSums {
 
 }  // namespace
 
-DataView::Moments DataView::channel_moments() const {
-  if (empty() || sample_bytes() == 0) {
+DataView::Moments DataView::channel_moments(size_t input) const {
+  if (empty() || sample_bytes(input) == 0) {
     fail(Code::invalid_argument, "channel_moments: the view holds no values (samples {})",
-         samples_.shape().str());
+         input_at(input).shape().str());
   }
-  const Shape shape = sample_shape();
+  const Shape shape = sample_shape(input);
   const int64_t channels = shape.rank() >= 2 ? shape[0] : 1;
   const int64_t pixels = shape.elems() / channels;
   const double count = static_cast<double>(size()) * static_cast<double>(pixels);
@@ -238,10 +297,10 @@ DataView::Moments DataView::channel_moments() const {
   for (int64_t c = 0; c < channels; ++c) {
     double mean = 0.0;
     double variance = 0.0;
-    if (samples_.dtype() == DType::u8) {
+    if (sample_dtype(input) == DType::u8) {
       ByteSums sums;
       for (int64_t i = 0; i < size(); ++i) {
-        sums.add(static_cast<const uint8_t*>(sample(i)) + c * pixels, pixels);
+        sums.add(static_cast<const uint8_t*>(sample(i, input)) + c * pixels, pixels);
       }
       // n * sum(x^2) - sum(x)^2 in whole numbers: no cancellation, whatever the order.
       const auto n = static_cast<unsigned __int128>(size()) * static_cast<uint64_t>(pixels);
@@ -250,12 +309,12 @@ DataView::Moments DataView::channel_moments() const {
       variance = static_cast<double>(spread) / count / count / (255.0 * 255.0);
     } else {
       for (int64_t i = 0; i < size(); ++i) {
-        const float* values = static_cast<const float*>(sample(i)) + c * pixels;
+        const float* values = static_cast<const float*>(sample(i, input)) + c * pixels;
         for (int64_t k = 0; k < pixels; ++k) mean += static_cast<double>(values[k]);
       }
       mean /= count;
       for (int64_t i = 0; i < size(); ++i) {
-        const float* values = static_cast<const float*>(sample(i)) + c * pixels;
+        const float* values = static_cast<const float*>(sample(i, input)) + c * pixels;
         for (int64_t k = 0; k < pixels; ++k) {
           const double off = static_cast<double>(values[k]) - mean;
           variance += off * off;

@@ -73,7 +73,20 @@ bool Loader::next(Batch& batch) {
   } else {
     batch.targets = Tensor();
   }
-  data_.gather(order_.data() + next_, count, batch.samples.raw(), batch.targets.raw());
+  const int64_t* positions = order_.data() + next_;
+  data_.gather(positions, count, batch.samples.raw(), batch.targets.raw());
+  batch.more_samples.resize(data_.inputs() - 1);
+  for (size_t i = 1; i < data_.inputs(); ++i) {
+    Tensor& to = batch.more_samples[i - 1];
+    make_room(to, count, data_.sample_shape(i), data_.sample_dtype(i));
+    data_.gather_input(i, positions, count, to.raw());
+  }
+  batch.more_targets.resize(data_.has_targets() ? data_.targets() - 1 : 0);
+  for (size_t i = 1; i < data_.targets(); ++i) {
+    Tensor& to = batch.more_targets[i - 1];
+    make_room(to, count, data_.target_shape(i), data_.target_dtype(i));
+    data_.gather_target(i, positions, count, to.raw());
+  }
   next_ += count;
   return true;
 }

@@ -45,6 +45,10 @@ ValueId add_state(Model::Impl& model, const std::string& name, const Shape& shap
 Var add_layer(Model::Impl& model, OpKind kind, const std::string& layer, std::vector<ValueId> in,
               const Params& params, const std::string& description);
 
+// Ends a branch of the network with a loss whose node has made {loss, stats}.
+void add_loss(Model::Impl& model, LossKind kind, const std::string& layer, Var x, ValueId target,
+              const std::vector<ValueId>& outs, double weight = 1);
+
 // "3" or "3x5"
 std::string pair_text(int64_t a, int64_t b);
 // "conv2d 3x3 /2 +1"

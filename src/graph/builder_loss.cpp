@@ -10,10 +10,25 @@ namespace tanul {
 
 using namespace build;
 
+namespace {
+
+// The name that was asked for, or "loss", "loss2", …
+std::string loss_name(const Model::Impl& model, const std::string& wanted) {
+  if (!wanted.empty() || model.losses.empty()) return wanted.empty() ? "loss" : wanted;
+  return "loss" + std::to_string(model.losses.size() + 1);
+}
+
+// "target", "target2", …
+std::string target_name(const Model::Impl& model) {
+  return model.losses.empty() ? "target" : "target" + std::to_string(model.losses.size() + 1);
+}
+
+}  // namespace
+
 void ModelBuilder::softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOptions& o) {
   const Value& in = checked_input(*impl_, "softmax_cross_entropy", logits);
   const std::string layer =
-      take_name(*impl_, o.name.empty() ? "loss" : o.name, "loss", "softmax_cross_entropy");
+      take_name(*impl_, loss_name(*impl_, o.name), "loss", "softmax_cross_entropy");
   const std::string where = quoted("softmax_cross_entropy", layer);
   check_rank(where, in, 2, "{classes}");
   SoftmaxXentParams p{};
@@ -21,11 +36,11 @@ void ModelBuilder::softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOp
   p.has_ignore_index = o.ignore_index.has_value();
   p.ignore_index = o.ignore_index.value_or(0);
   Value target;
-  target.name = "target";
+  target.name = target_name(*impl_);
   target.shape = Shape{1};
   target.dtype = DType::i32;
   target.kind = ValueKind::input;
-  impl_->target = impl_->graph.add_value(target);
+  const ValueId target_id = impl_->graph.add_value(target);
   ValueId weights = kNoValue;
   if (!o.class_weights.empty()) {
     Value value;
@@ -42,31 +57,25 @@ void ModelBuilder::softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOp
     weights = impl_->graph.add_value(value);
   }
   const auto outs = impl_->graph.add_node(OpKind::softmax_xent_fwd, layer, Phase::loss,
-                                          {logits.id, impl_->target, weights}, Params::of(p));
+                                          {logits.id, target_id, weights}, Params::of(p));
   impl_->descriptions[layer] = "softmax_cross_entropy";
-  impl_->output = logits.id;
-  impl_->loss = outs[0];
-  impl_->stats = outs[1];
-  impl_->loss_kind = LossKind::softmax_cross_entropy;
+  add_loss(*impl_, LossKind::softmax_cross_entropy, layer, logits, target_id, outs, o.weight);
 }
 
-void ModelBuilder::mean_squared_error(Var x, const std::string& name) {
+void ModelBuilder::mean_squared_error(Var x, const std::string& name, double weight) {
   const Value& in = checked_input(*impl_, "mean_squared_error", x);
   const Shape shape = in.shape;
   const std::string layer =
-      take_name(*impl_, name.empty() ? "loss" : name, "loss", "mean_squared_error");
+      take_name(*impl_, loss_name(*impl_, name), "loss", "mean_squared_error");
   Value target;
-  target.name = "target";
+  target.name = target_name(*impl_);
   target.shape = shape;
   target.kind = ValueKind::input;
-  impl_->target = impl_->graph.add_value(target);
-  const auto outs = impl_->graph.add_node(OpKind::mse_fwd, layer, Phase::loss,
-                                          {x.id, impl_->target}, Params::of(MseParams{}));
+  const ValueId target_id = impl_->graph.add_value(target);
+  const auto outs = impl_->graph.add_node(OpKind::mse_fwd, layer, Phase::loss, {x.id, target_id},
+                                          Params::of(MseParams{}));
   impl_->descriptions[layer] = "mean_squared_error";
-  impl_->output = x.id;
-  impl_->loss = outs[0];
-  impl_->stats = outs[1];
-  impl_->loss_kind = LossKind::mean_squared_error;
+  add_loss(*impl_, LossKind::mean_squared_error, layer, x, target_id, outs, weight);
 }
 
 }  // namespace tanul

@@ -2,6 +2,7 @@
 // ModelBuilder: input, build and what its layers share (builder.h); Model.
 #include "graph/model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "graph/builder.h"
@@ -48,8 +49,10 @@ const Value& checked_input(const Model::Impl& model, const char* op, Var x) {
   if (x.id < 0 || x.id >= count) {
     fail(Code::invalid_argument, "{}: its input is no layer of this builder", op);
   }
-  if (model.loss_kind != LossKind::none) {
-    fail(Code::invalid_argument, "{}: the loss ends the network, no layer can follow it", op);
+  for (const Model::Impl::Loss& loss : model.losses) {
+    if (x.id == loss.loss || x.id == loss.stats || x.id == loss.target) {
+      fail(Code::invalid_argument, "{}: its input is no layer of this builder", op);
+    }
   }
   return model.graph.value(x.id);
 }
@@ -94,8 +97,20 @@ Var add_layer(Model::Impl& model, OpKind kind, const std::string& layer, std::ve
       model.graph.add_node(kind, layer, Phase::forward, std::move(in), params).front();
   model.graph.value(out).name = layer;
   model.descriptions[layer] = description;
-  model.output = out;
+  model.last = out;
   return Var{out};
+}
+
+void add_loss(Model::Impl& model, LossKind kind, const std::string& layer, Var x, ValueId target,
+              const std::vector<ValueId>& outs, double weight) {
+  if (model.losses.size() >= kMostPorts) {
+    fail(Code::invalid_argument, "loss \"{}\": a model has at most {} losses", layer, kMostPorts);
+  }
+  if (!(weight >= 0) || !std::isfinite(weight)) {
+    fail(Code::invalid_argument, "loss \"{}\": the weight must be finite and 0 or more, got {}",
+         layer, weight);
+  }
+  model.losses.push_back({kind, layer, x.id, target, outs.at(0), outs.at(1), weight});
 }
 
 std::string pair_text(int64_t a, int64_t b) {
@@ -171,9 +186,9 @@ ModelBuilder::~ModelBuilder() = default;
 ModelBuilder::ModelBuilder(ModelBuilder&&) noexcept = default;
 ModelBuilder& ModelBuilder::operator=(ModelBuilder&&) noexcept = default;
 
-Var ModelBuilder::input(const Shape& shape) {
-  if (impl_->input != kNoValue) {
-    fail(Code::invalid_argument, "input: a model has one input, and this one has it already");
+Var ModelBuilder::input(const Shape& shape, const std::string& wanted) {
+  if (impl_->inputs.size() >= kMostPorts) {
+    fail(Code::invalid_argument, "input: a model has at most {} inputs", kMostPorts);
   }
   if (shape.rank() < 1 || shape.rank() > 4) {
     fail(Code::invalid_argument,
@@ -183,12 +198,36 @@ Var ModelBuilder::input(const Shape& shape) {
   for (int64_t extent : shape) {
     extents.push_back(checked("input", "an extent", extent, 1));
   }
+  std::string name = wanted;
+  if (name.empty()) {
+    name = impl_->inputs.empty() ? "input" : "input" + std::to_string(impl_->inputs.size() + 1);
+  }
+  if (!impl_->names.insert(name).second) {
+    fail(Code::invalid_argument,
+         "input \"{}\": there is a layer of that name already; names are unique", name);
+  }
   Value value;
-  value.name = "input";
+  value.name = name;
   value.shape = Shape(extents);
   value.kind = ValueKind::input;
-  impl_->input = impl_->output = impl_->graph.add_value(value);
-  return Var{impl_->input};
+  const ValueId id = impl_->graph.add_value(value);
+  impl_->inputs.push_back({name, id});
+  if (impl_->last == kNoValue) impl_->last = id;
+  return Var{id};
+}
+
+void ModelBuilder::output(Var x, const std::string& wanted) {
+  const Value& value = checked_input(*impl_, "output", x);
+  const std::string name = wanted.empty() ? value.name : wanted;
+  for (const Model::Impl::Port& port : impl_->outputs) {
+    if (port.name == name) {
+      fail(Code::invalid_argument, "output \"{}\": there is an output of that name already", name);
+    }
+  }
+  if (impl_->outputs.size() >= kMostPorts) {
+    fail(Code::invalid_argument, "output \"{}\": a model has at most {} outputs", name, kMostPorts);
+  }
+  impl_->outputs.push_back({name, x.id});
 }
 
 void ModelBuilder::default_init(const Init& init) { impl_->default_init = init; }
@@ -196,7 +235,7 @@ void ModelBuilder::default_init(const Init& init) { impl_->default_init = init; 
 Shape ModelBuilder::shape(Var x) const { return checked_input(*impl_, "shape", x).shape.tail(1); }
 
 Model ModelBuilder::build() {
-  if (impl_->input == kNoValue) {
+  if (impl_->inputs.empty()) {
     fail(Code::invalid_argument, "model \"{}\" has no input: call input({{C, H, W}}) first",
          impl_->name);
   }
@@ -204,11 +243,34 @@ Model ModelBuilder::build() {
     fail(Code::invalid_argument, "model \"{}\" has no layers", impl_->name);
   }
   resolve_inits(*impl_);
+  // What is not asked for is what the losses look at, or the last layer.
+  std::vector<Model::Impl::Port>& outputs = impl_->outputs;
+  if (outputs.empty()) {
+    for (const Model::Impl::Loss& loss : impl_->losses) {
+      const auto is_there = [&](const Model::Impl::Port& port) { return port.value == loss.x; };
+      if (std::none_of(outputs.begin(), outputs.end(), is_there)) {
+        outputs.push_back({impl_->graph.value(loss.x).name, loss.x});
+      }
+    }
+  }
+  if (outputs.empty()) outputs.push_back({impl_->graph.value(impl_->last).name, impl_->last});
   Model model;
   model.impl_ = std::move(impl_);
   impl_ = std::make_unique<Model::Impl>();
   return model;
 }
+
+namespace {
+
+std::vector<PortInfo> ports(const Model::Impl& model, const std::vector<Model::Impl::Port>& from) {
+  std::vector<PortInfo> infos;
+  for (const Model::Impl::Port& port : from) {
+    infos.push_back({port.name, model.graph.value(port.value).shape.tail(1)});
+  }
+  return infos;
+}
+
+}  // namespace
 
 const Model::Impl& Model::impl() const {
   if (!impl_)
@@ -216,9 +278,21 @@ const Model::Impl& Model::impl() const {
   return *impl_;
 }
 const std::string& Model::name() const { return impl().name; }
-Shape Model::input_shape() const { return impl().graph.value(impl().input).shape.tail(1); }
-Shape Model::output_shape() const { return impl().graph.value(impl().output).shape.tail(1); }
-LossKind Model::loss() const { return impl().loss_kind; }
+Shape Model::input_shape() const { return inputs().front().shape; }
+Shape Model::output_shape() const { return outputs().front().shape; }
+LossKind Model::loss() const {
+  return impl().losses.empty() ? LossKind::none : impl().losses.front().kind;
+}
+std::vector<PortInfo> Model::inputs() const { return ports(impl(), impl().inputs); }
+std::vector<PortInfo> Model::outputs() const { return ports(impl(), impl().outputs); }
+std::vector<LossInfo> Model::losses() const {
+  std::vector<LossInfo> infos;
+  for (const Model::Impl::Loss& loss : impl().losses) {
+    const Value& x = impl().graph.value(loss.x);
+    infos.push_back({loss.layer, loss.kind, x.name, x.shape.tail(1), loss.weight});
+  }
+  return infos;
+}
 const std::vector<ParameterInfo>& Model::parameters() const { return impl().parameters; }
 int64_t Model::parameter_count() const {
   int64_t count = 0;

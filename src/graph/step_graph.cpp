@@ -2,11 +2,13 @@
 #include "graph/step_graph.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/format.h"
 #include "graph/autodiff.h"
 #include "graph/fuse.h"
+#include "graph/loss_targets.h"
 #include "graph/optimizer_nodes.h"
 #include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
@@ -53,6 +55,57 @@ class LoweredNode : public LowerContext {
   std::vector<Node>& mutations_;
 };
 
+// The samples of an input as they lie in the data set, and the step that normalises them.
+StepGraph::Input add_input(Graph& graph, const Model::Impl& model, size_t i,
+                           const StepGraphOptions& options, std::vector<ValueId>& here) {
+  const Model::Impl::Port& port = model.inputs[i];
+  const Shape shape = model.graph.value(port.value).shape;
+  StepGraph::Input input{};
+  Value samples;
+  samples.name = i == 0 ? "samples" : "samples." + port.name;
+  samples.shape = with_batch(shape, options.batch);
+  samples.dtype = options.samples[i];
+  samples.kind = ValueKind::input;
+  input.samples = graph.add_value(samples);
+  for (ValueId* id : {&input.mean, &input.deviation}) {
+    Value value;
+    value.name = normalization_name(model, i, id == &input.mean ? "mean" : "deviation");
+    value.shape = Shape{shape.rank() > 2 ? shape[1] : 1};
+    value.kind = ValueKind::state;
+    value.is_of_model = true;
+    *id = graph.add_value(value);
+  }
+  here[static_cast<size_t>(port.value)] =
+      graph
+          .add_node(OpKind::input_load, port.name, Phase::load,
+                    {input.samples, input.mean, input.deviation}, Params::of(InputLoadParams{}))
+          .front();
+  return input;
+}
+
+// Branches that lead to no loss in training, or to no output in evaluation, are not computed.
+void drop_unread_nodes(Graph& graph, const std::vector<Node>& mutations) {
+  std::vector<bool> is_read(graph.values.size(), false);
+  const auto read = [&](const Node& node) {
+    for (ValueId in : node.in) {
+      if (in != kNoValue) is_read[static_cast<size_t>(in)] = true;
+    }
+  };
+  for (const Node& mutation : mutations) read(mutation);
+  std::vector<Node> needed;
+  for (size_t i = graph.nodes.size(); i-- > 0;) {
+    Node& node = graph.nodes[i];
+    const bool is_needed = std::any_of(node.out.begin(), node.out.end(), [&](ValueId out) {
+      return out != kNoValue && (is_read[static_cast<size_t>(out)] || graph.value(out).keep);
+    });
+    if (!is_needed) continue;
+    read(node);
+    needed.push_back(std::move(node));
+  }
+  graph.nodes.assign(std::make_move_iterator(needed.rbegin()),
+                     std::make_move_iterator(needed.rend()));
+}
+
 // Outputs that nobody reads and the op need not write are left out.
 void drop_unread_outputs(Graph& graph) {
   std::vector<bool> is_read(graph.values.size(), false);
@@ -72,41 +125,26 @@ void drop_unread_outputs(Graph& graph) {
 
 }  // namespace
 
+std::string normalization_name(const Model::Impl& model, size_t input, const char* what) {
+  const std::string prefix = input == 0 ? "" : "." + model.inputs[input].name;
+  return "normalization" + prefix + "." + what;
+}
+
 StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
   const Model::Impl& from = model.impl();
   if (options.batch < 1) {
     fail(Code::invalid_argument, "the batch must be at least 1, got {}", options.batch);
   }
-  if (options.is_training && from.loss_kind == LossKind::none) {
+  if (options.is_training && from.losses.empty()) {
     fail(Code::invalid_argument, "model \"{}\" has no loss, so it cannot be trained", from.name);
   }
   StepGraph step;
   Graph& graph = step.graph;
   std::vector<ValueId> here(from.graph.values.size(), kNoValue);  // the model's values, in `graph`
 
-  // Inputs: samples as they lie in the data set, normalised by the first step.
-  const Value& input = from.graph.value(from.input);
-  Value samples;
-  samples.name = "samples";
-  samples.shape = with_batch(input.shape, options.batch);
-  samples.dtype = options.sample_dtype;
-  samples.kind = ValueKind::input;
-  step.samples = graph.add_value(samples);
-  const int64_t channels = input.shape.rank() > 2 ? input.shape[1] : 1;
-  for (ValueId* id : {&step.mean, &step.deviation}) {
-    Value value;
-    value.name = id == &step.mean ? "normalization.mean" : "normalization.deviation";
-    value.shape = Shape{channels};
-    value.kind = ValueKind::state;
-    value.is_of_model = true;
-    *id = graph.add_value(value);
+  for (size_t i = 0; i < from.inputs.size(); ++i) {
+    step.inputs.push_back(add_input(graph, from, i, options, here));
   }
-  here[static_cast<size_t>(from.input)] =
-      graph
-          .add_node(OpKind::input_load, "input", Phase::load,
-                    {step.samples, step.mean, step.deviation}, Params::of(InputLoadParams{}))
-          .front();
-
   for (size_t i = 0; i < from.graph.values.size(); ++i) {
     const Value& value = from.graph.values[i];
     if (value.kind == ValueKind::parameter || value.kind == ValueKind::constant ||
@@ -114,12 +152,12 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       here[i] = graph.add_value(value);
     }
   }
-  if (from.target != kNoValue) {
-    Value target = from.graph.value(from.target);
-    target.dtype = options.target_dtype;
-    target.shape = options.target_dtype == DType::i32 ? Shape{options.batch}
-                                                      : with_batch(target.shape, options.batch);
-    step.target = here[static_cast<size_t>(from.target)] = graph.add_value(target);
+  for (size_t i = 0; i < from.losses.size(); ++i) {
+    Value target = from.graph.value(from.losses[i].target);
+    target.dtype = options.targets[i];
+    const Shape& x = from.graph.value(from.losses[i].x).shape;
+    target.shape = target_shape(with_batch(x, options.batch), target.dtype);
+    here[static_cast<size_t>(from.losses[i].target)] = graph.add_value(target);
   }
 
   std::vector<Node> mutations;  // of running statistics
@@ -146,20 +184,38 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       graph.value(out[i]).name = from.graph.value(node.out[i]).name;
     }
   }
-  step.output = here[static_cast<size_t>(from.output)];
-  if (from.loss != kNoValue) {
-    step.loss = here[static_cast<size_t>(from.loss)];
-    step.stats = here[static_cast<size_t>(from.stats)];
-    graph.value(step.loss).keep = true;
-    graph.value(step.stats).keep = true;
+  std::vector<ValueId> kept;
+  const auto keep = [&](ValueId id) {
+    graph.value(id).keep = true;
+    kept.push_back(id);
+  };
+  for (const Model::Impl::Loss& loss : from.losses) {
+    const auto place = [&](ValueId id) { return here[static_cast<size_t>(id)]; };
+    step.losses.push_back({place(loss.x), place(loss.target), place(loss.loss), place(loss.stats)});
+    keep(step.losses.back().loss);
+    keep(step.losses.back().stats);
+    if (!options.is_training) keep(step.losses.back().x);
   }
-  graph.value(step.output).keep = !options.is_training;
-  step.fused = fuse(graph, {step.output, step.loss});
+  for (const Model::Impl::Port& output : from.outputs) {
+    step.outputs.push_back(here[static_cast<size_t>(output.value)]);
+    if (!options.is_training) keep(step.outputs.back());
+  }
+  drop_unread_nodes(graph, mutations);
+  step.fused = fuse(graph, kept);
 
   if (options.is_training) {
     std::vector<ValueId> parameters;
     for (ValueId id : from.parameter_values) parameters.push_back(here[static_cast<size_t>(id)]);
-    const std::vector<ValueId> gradients = differentiate(graph, step.loss, parameters);
+    std::vector<std::pair<ValueId, ValueId>> seeds;
+    for (size_t i = 0; i < step.losses.size(); ++i) {
+      Value weight;
+      weight.name = "d_" + from.losses[i].layer;
+      weight.shape = Shape{1};
+      weight.kind = ValueKind::constant;
+      weight.constant = {static_cast<float>(from.losses[i].weight)};
+      seeds.emplace_back(step.losses[i].loss, graph.add_value(weight));
+    }
+    const std::vector<ValueId> gradients = differentiate(graph, seeds, parameters);
     append_optimizer(graph, from, parameters, gradients, options, std::move(mutations));
   }
   drop_unread_outputs(graph);

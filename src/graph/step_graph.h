@@ -3,6 +3,7 @@
 // activations are fused, and for training the loss is differentiated and the optimizer appended.
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,11 +13,22 @@
 
 namespace tanul {
 
+// The element type of each input, or of each loss's target.
+struct PortTypes {
+  std::array<DType, kMostPorts> type{};
+
+  PortTypes() = default;
+  explicit PortTypes(DType all) { type.fill(all); }
+  DType operator[](size_t i) const { return type[i]; }
+  DType& operator[](size_t i) { return type[i]; }
+  bool operator==(const PortTypes&) const = default;
+};
+
 struct StepGraphOptions {
   int64_t batch = 1;
   bool is_training = true;
-  DType sample_dtype = DType::u8;
-  DType target_dtype = DType::i32;
+  PortTypes samples{DType::u8};   // of each input
+  PortTypes targets{DType::i32};  // of each loss
   // Read where is_training:
   Optimizer optimizer = Sgd{};
   double clip_norm = 0;
@@ -25,15 +37,27 @@ struct StepGraphOptions {
 
 struct StepGraph {
   Graph graph;
-  ValueId samples = kNoValue;
-  ValueId target = kNoValue;  // kNoValue without a loss
-  ValueId output = kNoValue;  // of the network, kept in evaluation
-  ValueId loss = kNoValue;
-  ValueId stats = kNoValue;
-  ValueId mean = kNoValue;                   // [C] of the normalisation
-  ValueId deviation = kNoValue;              // [C]
+  // In the order of Model::inputs().
+  struct Input {
+    ValueId samples;
+    ValueId mean;  // [C] of the normalisation: "normalization.mean"
+    ValueId deviation;
+  };
+  // In the order of Model::losses().
+  struct Loss {
+    ValueId x;  // kept in evaluation
+    ValueId target;
+    ValueId loss;
+    ValueId stats;
+  };
+  std::vector<Input> inputs;
+  std::vector<Loss> losses;
+  std::vector<ValueId> outputs;              // in the order of Model::outputs(), kept in evaluation
   std::map<std::string, std::string> fused;  // layer -> the layer that computes it too
 };
+
+// "normalization.mean" of the first input, "normalization.<name>.mean" of the others.
+std::string normalization_name(const Model::Impl& model, size_t input, const char* what);
 
 // Names of persistent values are the same in every graph of a model ("conv1.weight",
 // "conv1.weight.momentum", "normalization.mean"), so that plans can share their memory.

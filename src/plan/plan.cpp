@@ -220,8 +220,9 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
     return info_.layers.back();
   };
   // Rows in the user's order: those of the model, input_load in front.
-  LayerInfo& first = add_row("input");
-  first.description = "load and normalise";
+  for (const Model::Impl::Port& port : source.inputs) {
+    add_row(port.name).description = "load and normalise";
+  }
   for (const Node& node : source.graph.nodes) {
     LayerInfo& info = add_row(node.layer);
     const auto into = step_.fused.find(node.layer);

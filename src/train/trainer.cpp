@@ -21,17 +21,31 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// What a run over some samples adds up: the loss steps' stats {sum, divisor, correct, counted}.
-struct Totals {
-  double sum = 0, divisor = 0, correct = 0, counted = 0;
-  void add(const float* stats) {
-    sum += static_cast<double>(stats[0]);
-    divisor += static_cast<double>(stats[1]);
-    correct += static_cast<double>(stats[2]);
-    counted += static_cast<double>(stats[3]);
+// What a run over some samples adds up: the stats of each loss.
+class Totals {
+ public:
+  explicit Totals(const std::vector<LossInfo>& losses) : losses_(losses) {}
+  void add(const StepStats& stats) {
+    for (size_t i = 0; i < losses_.size(); ++i) {
+      for (size_t k = 0; k < 4; ++k) sums_[i][k] += static_cast<double>(stats.of_loss[i][k]);
+    }
   }
-  double loss() const { return divisor > 0 ? sum / divisor : 0; }
-  double accuracy() const { return counted > 0 ? correct / counted : 0; }
+  double loss(size_t i) const { return sums_[i][1] > 0 ? sums_[i][0] / sums_[i][1] : 0; }
+  double loss() const {
+    double sum = 0;
+    for (size_t i = 0; i < losses_.size(); ++i) sum += losses_[i].weight * loss(i);
+    return sum;
+  }
+  double accuracy() const {
+    for (size_t i = 0; i < losses_.size(); ++i) {
+      if (sums_[i][3] > 0) return sums_[i][2] / sums_[i][3];
+    }
+    return 0;
+  }
+
+ private:
+  const std::vector<LossInfo>& losses_;
+  std::array<std::array<double, 4>, kMostPorts> sums_{};
 };
 
 }  // namespace
@@ -45,12 +59,12 @@ Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 EpochResult Trainer::train_epoch(const DataView& data,
                                  const std::function<void(const Progress&)>& on_step) {
   Impl& t = *impl_;
-  if (t.model.loss() == LossKind::none) {
+  if (t.losses.empty()) {
     fail(Code::invalid_argument, "model \"{}\" has no loss, so it cannot be trained",
          t.model.name());
   }
   t.check_data(data, "training data");
-  if (!t.is_normalized) t.fit_normalization(data);
+  if (!t.is_normalized) t.fit_normalizations(data);
   const int64_t batch = t.options.batch;
   const int64_t steps =
       t.options.drop_last ? data.size() / batch : (data.size() + batch - 1) / batch;
@@ -68,7 +82,7 @@ EpochResult Trainer::train_epoch(const DataView& data,
   }
 
   const Clock::time_point start = Clock::now();
-  Totals totals;
+  Totals totals(t.losses);
   Progress progress;
   progress.steps = steps;
   progress.epoch = t.epochs;
@@ -76,10 +90,10 @@ EpochResult Trainer::train_epoch(const DataView& data,
   for (int64_t s = 0; s < steps; ++s) {
     const int64_t first = s * batch;
     const int64_t count = std::min(batch, data.size() - first);
-    Plan& plan = t.plan_for({true, count, data.sample_dtype(), data.target_dtype()});
+    Plan& plan = t.plan_for(t.key_for(true, count, data));
     t.load_batch(plan, data, t.order.data() + first, count);
     result.lr = t.lr_of_next_step();
-    totals.add(t.train_step(plan).data());
+    totals.add(t.train_step(plan));
     result.samples += count;
     if (!on_step) continue;
     const double elapsed = seconds_since(start);
@@ -101,114 +115,192 @@ EpochResult Trainer::train_epoch(const DataView& data,
 }
 
 double Trainer::step(const Tensor& samples, const Tensor& targets) {
-  Impl& t = *impl_;
-  if (samples.empty() || samples.shape().rank() < 2 || samples.shape()[0] < 1) {
+  return impl_->step(&samples, 1, &targets, 1);
+}
+
+double Trainer::step(const std::vector<Tensor>& samples, const std::vector<Tensor>& targets) {
+  return impl_->step(samples.data(), samples.size(), targets.data(), targets.size());
+}
+
+double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Tensor* targets,
+                           size_t target_count) {
+  check_counts(sample_count, target_count, "step");
+  if (losses.empty()) {
+    fail(Code::invalid_argument, "model \"{}\" has no loss, so it cannot be trained", model.name());
+  }
+  const Shape& first = samples[0].shape();
+  if (samples[0].empty() || first.rank() < 2 || first[0] < 1) {
     fail(Code::invalid_argument, "step: the samples must be N times {}, got {}",
-         t.model.input_shape().str(), samples.shape().str());
+         inputs[0].shape.str(), first.str());
   }
-  const int64_t batch = samples.shape()[0];
-  t.check_samples(samples.shape().tail(1), samples.dtype(), "step");
-  const bool are_labels = targets.dtype() == DType::i32;
-  if (targets.empty() || targets.shape().rank() < 1 || targets.shape()[0] != batch) {
-    fail(Code::invalid_argument, "step: the targets must be {} (the batch), got {}", batch,
-         targets.shape().str());
+  PlanKey key{true, first[0], {}, {}};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Shape& shape = samples[i].shape();
+    if (samples[i].empty() || shape.rank() < 2 || shape[0] != key.batch) {
+      fail(Code::invalid_argument,
+           "step: the samples of input \"{}\" must be {} (the batch) times {}, got {}",
+           inputs[i].name, key.batch, inputs[i].shape.str(), shape.str());
+    }
+    check_samples(i, shape.tail(1), samples[i].dtype(), "step");
+    key.samples[i] = samples[i].dtype();
   }
-  t.check_target_kind(are_labels, targets.shape().tail(1), targets.dtype(), "step");
-  if (are_labels) {
-    for (int64_t i = 0; i < batch; ++i) t.check_label(targets.data<int32_t>()[i], i, "step");
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const Tensor& t = targets[i];
+    if (t.empty() || t.shape().rank() < 1 || t.shape()[0] != key.batch) {
+      fail(Code::invalid_argument, "step: the targets must be {} (the batch), got {}", key.batch,
+           t.shape().str());
+    }
+    check_target(i, t.shape().tail(1), t.dtype(), "step");
+    key.targets[i] = t.dtype();
+    if (t.dtype() != DType::i32) continue;
+    const int64_t each = t.elems() / key.batch;
+    for (int64_t n = 0; n < key.batch; ++n) {
+      check_labels(i, t.data<int32_t>() + n * each, each, n, "step");
+    }
   }
-  Plan& plan = t.plan_for({true, batch, samples.dtype(), targets.dtype()});
+  Plan& plan = plan_for(key);
   const StepGraph& graph = plan.step_graph();
-  t.backend->copy_in(plan.address(graph.samples), samples.raw(), samples.bytes());
-  t.backend->copy_in(plan.address(graph.target), targets.raw(), targets.bytes());
-  const std::array<float, 4> stats = t.train_step(plan);
-  return stats[1] != 0 ? static_cast<double>(stats[0]) / static_cast<double>(stats[1]) : 0.0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    backend->copy_in(plan.address(graph.inputs[i].samples), samples[i].raw(), samples[i].bytes());
+  }
+  for (size_t i = 0; i < losses.size(); ++i) {
+    backend->copy_in(plan.address(graph.losses[i].target), targets[i].raw(), targets[i].bytes());
+  }
+  Totals totals(losses);
+  totals.add(train_step(plan));
+  return totals.loss();
 }
 
 Evaluation Trainer::evaluate(const DataView& data) {
   Impl& t = *impl_;
-  t.check_data(data, "evaluation data");
-  if (t.model.loss() == LossKind::none) {
+  if (t.losses.empty()) {
     fail(Code::invalid_argument, "model \"{}\" has no loss to evaluate; use predict",
          t.model.name());
   }
+  t.check_data(data, "evaluation data");
   const Clock::time_point start = Clock::now();
-  const bool classify = data.has_labels();
-  const int64_t outputs = t.classes();
+  size_t classifier = 0;  // the first loss whose targets are labels
+  while (classifier < t.losses.size() && data.target_dtype(classifier) != DType::i32) ++classifier;
+  const bool classify = classifier < t.losses.size();
+  const Shape output = classify ? t.losses[classifier].output_shape : Shape{1};
+  const int64_t classes = output[0];
+  const int64_t positions_each = output.elems() / classes;
   Evaluation result;
-  if (classify) result.confusion = ConfusionMatrix(outputs);
-  Totals totals;
+  if (classify) result.confusion = ConfusionMatrix(classes);
+  Totals totals(t.losses);
   std::vector<int64_t> positions;
   std::vector<float> values;
   for (int64_t first = 0; first < data.size(); first += t.options.batch) {
     const int64_t count = std::min(t.options.batch, data.size() - first);
     positions.resize(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) positions[static_cast<size_t>(i)] = first + i;
-    Plan& plan = t.plan_for({false, count, data.sample_dtype(), data.target_dtype()});
+    Plan& plan = t.plan_for(t.key_for(false, count, data));
     t.load_batch(plan, data, positions.data(), count);
     t.run(plan);
-    totals.add(t.stats_of(plan).data());
+    totals.add(t.stats_of(plan));
     if (!classify) continue;
-    values.resize(static_cast<size_t>(count * outputs));
-    t.backend->copy_out(values.data(), plan.address(plan.step_graph().output), count * outputs * 4);
+    values.resize(static_cast<size_t>(count * output.elems()));
+    t.backend->copy_out(values.data(), plan.address(plan.step_graph().losses[classifier].x),
+                        count * output.elems() * 4);
     for (int64_t i = 0; i < count; ++i) {
-      const int32_t truth = data.label(first + i);
-      if (truth < 0 || truth >= outputs) continue;  // an ignored sample
-      const float* row = values.data() + i * outputs;
-      result.confusion.add(truth, std::max_element(row, row + outputs) - row);
+      const auto* labels = static_cast<const int32_t*>(data.target(first + i, classifier));
+      for (int64_t at = 0; at < positions_each; ++at) {
+        const int32_t truth = labels[at];
+        if (truth < 0 || truth >= classes) continue;  // ignored
+        if (t.ignore_index[classifier] && truth == *t.ignore_index[classifier]) continue;
+        const float* scores = values.data() + i * output.elems() + at;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; ++c) {
+          if (scores[c * positions_each] > scores[best * positions_each]) best = c;
+        }
+        result.confusion.add(truth, best);
+      }
     }
   }
   result.samples = data.size();
   result.loss = totals.loss();
-  result.accuracy = classify ? result.confusion.accuracy() : 0;
+  for (size_t i = 0; i < t.losses.size(); ++i) result.losses.push_back(totals.loss(i));
+  result.accuracy = classify ? result.confusion.accuracy() : totals.accuracy();
   result.seconds = seconds_since(start);
   return result;
 }
 
-Tensor Trainer::predict(const Tensor& samples) {
-  Impl& t = *impl_;
-  const Shape wanted = t.model.input_shape();
-  if (samples.empty() || samples.shape().rank() < 2) {
-    fail(Code::invalid_argument, "predict: the samples must be N times {}, got {}", wanted.str(),
-         samples.shape().str());
-  }
-  const DataView view(samples);
-  t.check_samples(view.sample_shape(), view.sample_dtype(), "predict");
-  const int64_t n = samples.shape()[0];
-  const Shape output = t.model.output_shape();
-  std::vector<int64_t> extents{n};
-  extents.insert(extents.end(), output.begin(), output.end());
-  Tensor result{Shape(extents)};
-  const int64_t per_sample = output.elems();
-  for (int64_t first = 0; first < n; first += t.options.batch) {
-    const int64_t count = std::min(t.options.batch, n - first);
-    Plan& plan = t.plan_for({false, count, view.sample_dtype(), default_target(t.model)});
-    const StepGraph& graph = plan.step_graph();
-    const int64_t bytes = count * view.sample_bytes();
-    t.backend->copy_in(plan.address(graph.samples),
-                       static_cast<const std::byte*>(samples.raw()) + first * view.sample_bytes(),
-                       bytes);
-    if (graph.target != kNoValue) {  // the loss is computed too, against zeros
-      const Value& target = graph.graph.value(graph.target);
-      const Tensor zeros(target.shape, target.dtype);
-      t.backend->copy_in(plan.address(graph.target), zeros.raw(), zeros.bytes());
-    }
-    t.run(plan);
-    float* rows = result.data<float>() + first * per_sample;
-    t.backend->copy_out(rows, plan.address(graph.output), count * per_sample * 4);
-    if (t.model.loss() != LossKind::softmax_cross_entropy) continue;
-    for (int64_t i = 0; i < count; ++i) {
-      float* row = rows + i * per_sample;
-      const auto largest = static_cast<double>(*std::max_element(row, row + per_sample));
+namespace {
+
+// Softmax over the classes of rows [rows, C, positions], in place.
+void softmax_rows(float* values, int64_t rows, int64_t classes, int64_t positions) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t at = 0; at < positions; ++at) {
+      float* row = values + r * classes * positions + at;
+      double largest = static_cast<double>(row[0]);
+      for (int64_t c = 1; c < classes; ++c) {
+        largest = std::max(largest, static_cast<double>(row[c * positions]));
+      }
       double sum = 0;
-      for (int64_t c = 0; c < per_sample; ++c)
-        sum += std::exp(static_cast<double>(row[c]) - largest);
-      for (int64_t c = 0; c < per_sample; ++c) {
-        row[c] = static_cast<float>(std::exp(static_cast<double>(row[c]) - largest) / sum);
+      for (int64_t c = 0; c < classes; ++c) {
+        sum += std::exp(static_cast<double>(row[c * positions]) - largest);
+      }
+      for (int64_t c = 0; c < classes; ++c) {
+        float& value = row[c * positions];
+        value = static_cast<float>(std::exp(static_cast<double>(value) - largest) / sum);
       }
     }
   }
-  return result;
+}
+
+}  // namespace
+
+Tensor Trainer::predict(const Tensor& samples) {
+  return predict(std::vector<Tensor>{samples}).front();
+}
+
+std::vector<Tensor> Trainer::predict(const std::vector<Tensor>& samples) {
+  Impl& t = *impl_;
+  t.check_counts(samples.size(), t.losses.size(), "predict");
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].empty() || samples[i].shape().rank() < 2) {
+      fail(Code::invalid_argument, "predict: the samples must be N times {}, got {}",
+           t.inputs[i].shape.str(), samples[i].shape().str());
+    }
+  }
+  const DataView view(samples, {});
+  PlanKey key{false, 0, {}, default_targets(t.model)};
+  for (size_t i = 0; i < samples.size(); ++i) {
+    t.check_samples(i, view.sample_shape(i), view.sample_dtype(i), "predict");
+    key.samples[i] = view.sample_dtype(i);
+  }
+  const int64_t n = view.size();
+  std::vector<Tensor> results;
+  for (const PortInfo& output : t.outputs) {
+    std::vector<int64_t> extents{n};
+    extents.insert(extents.end(), output.shape.begin(), output.shape.end());
+    results.emplace_back(Shape(extents));
+  }
+  for (int64_t first = 0; first < n; first += t.options.batch) {
+    key.batch = std::min(t.options.batch, n - first);
+    Plan& plan = t.plan_for(key);
+    const StepGraph& graph = plan.step_graph();
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const int64_t bytes = view.sample_bytes(i);
+      t.backend->copy_in(plan.address(graph.inputs[i].samples),
+                         static_cast<const std::byte*>(samples[i].raw()) + first * bytes,
+                         key.batch * bytes);
+    }
+    for (const StepGraph::Loss& loss : graph.losses) {  // computed too, against zeros
+      const Value& target = graph.graph.value(loss.target);
+      const Tensor zeros(target.shape, target.dtype);
+      t.backend->copy_in(plan.address(loss.target), zeros.raw(), zeros.bytes());
+    }
+    t.run(plan);
+    for (size_t o = 0; o < t.outputs.size(); ++o) {
+      const Shape& shape = t.outputs[o].shape;
+      float* rows = results[o].data<float>() + first * shape.elems();
+      t.backend->copy_out(rows, plan.address(graph.outputs[o]), key.batch * shape.elems() * 4);
+      if (t.loss_of_output(o) != LossKind::softmax_cross_entropy) continue;
+      softmax_rows(rows, key.batch, shape[0], shape.elems() / shape[0]);
+    }
+  }
+  return results;
 }
 
 void Trainer::set_stepwise(std::function<void(const StepReport&)> on_step_of_plan) {

@@ -9,13 +9,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
 #include "core/format.h"
 #include "graph/model.h"
-#include "kernels/softmax_xent/softmax_xent.h"
 #include "plan/plan.h"
 #include "run/executor.h"
 #include "tanul/trainer.h"
@@ -27,16 +27,24 @@ void check_options(const TrainerOptions& options);
 
 PlanOptions plan_options(Backend& backend, const TrainerOptions& options);
 
-// Targets as a model's loss wants them when no data has been seen yet.
-DType default_target(const Model& model);
+// Targets as a model's losses want them when no data has been seen yet.
+PortTypes default_targets(const Model& model);
+
+// The label that counts for nothing, where a loss has one.
+std::optional<int32_t> ignored_label(const Model::Impl& model, const Model::Impl::Loss& loss);
 
 // What tells the plans of a trainer apart.
 struct PlanKey {
   bool is_training;
   int64_t batch;
-  DType sample_dtype;
-  DType target_dtype;
+  PortTypes samples;
+  PortTypes targets;
   bool operator==(const PlanKey&) const = default;
+};
+
+// {sum, divisor, correct, counted} of each loss, in the order of Model::losses().
+struct StepStats {
+  std::array<std::array<float, 4>, kMostPorts> of_loss{};
 };
 
 struct Trainer::Impl {
@@ -46,6 +54,10 @@ struct Trainer::Impl {
 
   Model model;
   TrainerOptions options;
+  const std::vector<PortInfo> inputs;
+  const std::vector<PortInfo> outputs;
+  const std::vector<LossInfo> losses;
+  std::vector<std::optional<int32_t>> ignore_index;  // of each loss
   std::string why_not_gpu;
   std::unique_ptr<Backend> backend;
 
@@ -76,27 +88,33 @@ struct Trainer::Impl {
   bool is_normalized = false;
   std::function<void(const StepReport&)> on_plan_step;
 
-  Impl(Model m, TrainerOptions o) : model(std::move(m)), options(std::move(o)) {
+  Impl(Model m, TrainerOptions o)
+      : model(std::move(m)),
+        options(std::move(o)),
+        inputs(model.inputs()),
+        outputs(model.outputs()),
+        losses(model.losses()) {
     check_options(options);
     const Device device = find_device(options.device, &why_not_gpu);
     if (options.device != "auto") why_not_gpu.clear();
     backend = open_backend(device, options.threads);
     options.threads = backend->threads();
-    const bool can_train = model.loss() != LossKind::none;
-    const PlanKey key{can_train, options.batch, DType::u8, default_target(model)};
+    for (const Model::Impl::Loss& loss : model.impl().losses) {
+      ignore_index.push_back(ignored_label(model.impl(), loss));
+    }
+    const PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
     allocate_persistent(*plan);
     initialize_all();
     first_plan = &keep(key, std::move(plan));
-    if (options.normalization) set_normalization(*options.normalization);
   }
 
   StepGraphOptions graph_options(const PlanKey& key) const {
     StepGraphOptions result;
     result.batch = key.batch;
     result.is_training = key.is_training;
-    result.sample_dtype = key.sample_dtype;
-    result.target_dtype = key.target_dtype;
+    result.samples = key.samples;
+    result.targets = key.targets;
     result.optimizer = options.optimizer;
     result.clip_norm = options.clip_norm;
     result.decay_biases = options.decay_biases;
@@ -154,62 +172,17 @@ struct Trainer::Impl {
       initialize(weights, info.init, options.seed, info.name, info.following_gain);
       write_parameter(info.name, weights);
     }
-    write_normalization(
-        Normalization{std::vector<float>(channels(), 0.0f), std::vector<float>(channels(), 1.0f)});
+    start_normalizations();
   }
 
-  size_t channels() const {
-    return static_cast<size_t>(slots.at("normalization.mean").shape.elems());
-  }
-
-  void write_normalization(const Normalization& n) {
-    write("normalization.mean", Tensor::from<float>({static_cast<int64_t>(n.mean.size())}, n.mean));
-    write("normalization.deviation",
-          Tensor::from<float>({static_cast<int64_t>(n.deviation.size())}, n.deviation));
-  }
-
-  void set_normalization(const Normalization& n) {
-    if (n.mean.size() != channels() || n.deviation.size() != channels()) {
-      fail(Code::invalid_argument,
-           "normalization wants one mean and one deviation per channel, {} of each, got {} and {}",
-           channels(), n.mean.size(), n.deviation.size());
-    }
-    for (size_t c = 0; c < channels(); ++c) {
-      if (!std::isfinite(n.mean[c]) || !(n.deviation[c] > 0) || !std::isfinite(n.deviation[c])) {
-        fail(Code::invalid_argument,
-             "normalization of channel {}: the mean must be finite and the deviation above 0, got "
-             "{} "
-             "and {}",
-             c, n.mean[c], n.deviation[c]);
-      }
-    }
-    write_normalization(n);
-    is_normalized = true;
-  }
-
-  // Mean and deviation per channel of `data`; images that the model sees as flat vectors have one.
-  void fit_normalization(const DataView& data) {
-    const DataView::Moments moments = data.channel_moments();
-    Normalization n{moments.mean, moments.deviation};
-    if (n.mean.size() != channels()) {
-      double mean = 0;
-      double square = 0;
-      const auto count = static_cast<double>(n.mean.size());
-      for (size_t c = 0; c < n.mean.size(); ++c) {
-        const auto m = static_cast<double>(n.mean[c]);
-        const auto d = static_cast<double>(n.deviation[c]);
-        mean += m / count;
-        square += (d * d + m * m) / count;
-      }
-      n.mean.assign(channels(), static_cast<float>(mean));
-      n.deviation.assign(channels(),
-                         static_cast<float>(std::sqrt(std::max(0.0, square - mean * mean))));
-    }
-    for (float& d : n.deviation) {
-      if (!(d > 0)) d = 1;  // a constant channel stays what it is
-    }
-    set_normalization(n);
-  }
+  // --- normalisation of the inputs (trainer_data.cpp) --------------------------------------------
+  std::string normalization_slot(size_t input, const char* what) const;
+  size_t channels(size_t input) const;
+  void write_normalization(size_t input, const Normalization& n);
+  void set_normalization(size_t input, const Normalization& n);
+  void fit_normalization(const DataView& data, size_t input);
+  void fit_normalizations(const DataView& data);
+  void start_normalizations();
 
   Plan& keep(const PlanKey& key, std::unique_ptr<Plan> plan) {
     if (plan->scratch_bytes() > scratch.bytes()) {
@@ -240,69 +213,14 @@ struct Trainer::Impl {
                 std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options)));
   }
 
-  // --- data against model ------------------------------------------------------------------------
-
-  void check_samples(const Shape& shape, DType dtype, const char* what) const {
-    const Shape wanted = model.input_shape();
-    const bool fits = shape == wanted || (wanted.rank() == 1 && shape.elems() == wanted[0]);
-    if (!fits) {
-      fail(Code::invalid_argument, "{}: the samples are {}, but model \"{}\" expects {}", what,
-           shape.str(), model.name(), wanted.str());
-    }
-    if (dtype != DType::u8 && dtype != DType::f32) {
-      fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", what,
-           dtype_name(dtype));
-    }
-  }
-
-  int64_t classes() const { return model.output_shape().elems(); }
-
-  // Whether targets of this kind can be trained against.
-  void check_target_kind(bool are_labels, const Shape& shape, DType dtype, const char* what) const {
-    if (are_labels) {
-      if (shape.rank() != 0) {
-        fail(Code::invalid_argument, "{}: class labels are one number a sample, got {}", what,
-             shape.str());
-      }
-      if (model.output_shape().rank() != 1) {
-        fail(Code::invalid_argument,
-             "{}: class labels need an output of one extent, model \"{}\" has {}", what,
-             model.name(), model.output_shape().str());
-      }
-      return;
-    }
-    if (model.loss() == LossKind::softmax_cross_entropy) {
-      fail(Code::invalid_argument, "{}: softmax cross-entropy wants i32 class labels, got {}", what,
-           dtype_name(dtype));
-    }
-    if (dtype != DType::f32 || shape != model.output_shape()) {
-      fail(Code::invalid_argument,
-           "{}: the targets are {} of {}, but the output of model \"{}\" is {} of f32", what,
-           shape.str(), dtype_name(dtype), model.name(), model.output_shape().str());
-    }
-  }
-
-  void check_label(int32_t label, int64_t at, const char* what) const {
-    if (label >= 0 && label < classes()) return;
-    const Model::Impl& source = model.impl();
-    for (const Node& node : source.graph.nodes) {
-      if (node.kind != OpKind::softmax_xent_fwd) continue;
-      const auto& p = node.params.as<SoftmaxXentParams>();
-      if (p.has_ignore_index != 0 && p.ignore_index == label) return;
-    }
-    fail(Code::invalid_argument,
-         "{}: sample {} has the label {}, but model \"{}\" has {} outputs (labels 0 to {})", what,
-         at, label, model.name(), classes(), classes() - 1);
-  }
-
-  void check_data(const DataView& data, const char* what) const {
-    if (data.empty()) fail(Code::invalid_argument, "{}: there are no samples", what);
-    if (!data.has_targets()) fail(Code::invalid_argument, "{}: the samples have no targets", what);
-    check_samples(data.sample_shape(), data.sample_dtype(), what);
-    check_target_kind(data.has_labels(), data.target_shape(), data.target_dtype(), what);
-    if (!data.has_labels()) return;
-    for (int64_t i = 0; i < data.size(); ++i) check_label(data.label(i), i, what);
-  }
+  // --- data against model (trainer_data.cpp) -----------------------------------------------------
+  void check_samples(size_t input, const Shape& shape, DType dtype, const char* what) const;
+  void check_target(size_t loss, const Shape& shape, DType dtype, const char* what) const;
+  // `count` labels of the sample at place `sample`.
+  void check_labels(size_t loss, const int32_t* labels, int64_t count, int64_t sample,
+                    const char* what) const;
+  void check_counts(size_t samples, size_t targets, const char* what) const;
+  void check_data(const DataView& data, const char* what) const;
 
   // --- steps -------------------------------------------------------------------------------------
 
@@ -314,9 +232,12 @@ struct Trainer::Impl {
     }
   }
 
-  std::array<float, 4> stats_of(const Plan& plan) const {
-    std::array<float, 4> stats{};
-    backend->copy_out(stats.data(), plan.address(plan.step_graph().stats), sizeof stats);
+  StepStats stats_of(const Plan& plan) const {
+    StepStats stats;
+    for (size_t i = 0; i < losses.size(); ++i) {
+      backend->copy_out(stats.of_loss[i].data(), plan.address(plan.step_graph().losses[i].stats),
+                        sizeof stats.of_loss[i]);
+    }
     return stats;
   }
 
@@ -326,18 +247,20 @@ struct Trainer::Impl {
   }
 
   // One training step on what lies in the plan's inputs.
-  std::array<float, 4> train_step(Plan& plan) {
+  StepStats train_step(Plan& plan) {
     const StepBlock next{options.seed, static_cast<uint64_t>(steps),
                          static_cast<float>(lr_of_next_step()), 0};
     backend->copy_in(block(), &next, sizeof next);
     run(plan);
     ++steps;
-    const std::array<float, 4> stats = stats_of(plan);
-    if (stats[1] != 0 && !std::isfinite(stats[0])) {
+    const StepStats stats = stats_of(plan);
+    for (size_t i = 0; i < losses.size(); ++i) {
+      const float sum = stats.of_loss[i][0];
+      if (stats.of_loss[i][1] == 0 || std::isfinite(sum)) continue;
       fail(Code::diverged,
            "the loss became {} in step {} (epoch {}, learning rate {:g}); a lower rate, warm-up or "
            "clip_norm may help, --stepwise shows the first layer that breaks",
-           stats[0], steps, epochs + 1, next.lr);
+           sum, steps, epochs + 1, next.lr);
     }
     return stats;
   }
@@ -345,8 +268,30 @@ struct Trainer::Impl {
   // Puts `count` samples of `data` into the plan's inputs.
   void load_batch(const Plan& plan, const DataView& data, const int64_t* positions, int64_t count) {
     const StepGraph& graph = plan.step_graph();
-    data.gather(positions, count, plan.address(graph.samples),
-                graph.target == kNoValue ? nullptr : plan.address(graph.target));
+    for (size_t i = 0; i < graph.inputs.size(); ++i) {
+      data.gather_input(i, positions, count, plan.address(graph.inputs[i].samples));
+    }
+    for (size_t i = 0; i < graph.losses.size(); ++i) {
+      data.gather_target(i, positions, count, plan.address(graph.losses[i].target));
+    }
+  }
+
+  double step(const Tensor* samples, size_t sample_count, const Tensor* targets,
+              size_t target_count);
+
+  // What the loss that looks at an output is; none where it is no loss's.
+  LossKind loss_of_output(size_t output) const {
+    for (const Model::Impl::Loss& loss : model.impl().losses) {
+      if (loss.x == model.impl().outputs[output].value) return loss.kind;
+    }
+    return LossKind::none;
+  }
+
+  PlanKey key_for(bool is_training, int64_t count, const DataView& data) const {
+    PlanKey key{is_training, count, {}, {}};
+    for (size_t i = 0; i < inputs.size(); ++i) key.samples[i] = data.sample_dtype(i);
+    for (size_t i = 0; i < losses.size(); ++i) key.targets[i] = data.target_dtype(i);
+    return key;
   }
 };
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a trainer's options to a plan's, and what options are refused.
+#include "graph/loss_targets.h"
+#include "kernels/softmax_xent/softmax_xent.h"
 #include "train/trainer_impl.h"
 
 namespace tanul {
@@ -14,8 +16,20 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
   return result;
 }
 
-DType default_target(const Model& model) {
-  return model.loss() == LossKind::mean_squared_error ? DType::f32 : DType::i32;
+PortTypes default_targets(const Model& model) {
+  PortTypes types;
+  const std::vector<LossInfo> losses = model.losses();
+  for (size_t i = 0; i < losses.size(); ++i) types[i] = default_target(losses[i].kind);
+  return types;
+}
+
+std::optional<int32_t> ignored_label(const Model::Impl& model, const Model::Impl::Loss& loss) {
+  for (const Node& node : model.graph.nodes) {
+    if (node.layer != loss.layer || node.kind != OpKind::softmax_xent_fwd) continue;
+    const auto& p = node.params.as<SoftmaxXentParams>();
+    if (p.has_ignore_index != 0) return p.ignore_index;
+  }
+  return {};
 }
 
 namespace {
@@ -67,7 +81,7 @@ PlanInfo make_plan(const Model& model, const TrainerOptions& options, bool is_tr
   StepGraphOptions graph_options;
   graph_options.batch = options.batch;
   graph_options.is_training = is_training;
-  graph_options.target_dtype = default_target(model);
+  graph_options.targets = default_targets(model);
   graph_options.optimizer = options.optimizer;
   graph_options.clip_norm = options.clip_norm;
   graph_options.decay_biases = options.decay_biases;

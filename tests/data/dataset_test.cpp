@@ -70,8 +70,8 @@ TEST(DataView, RefusesWrongCountsTypesAndPositions) {
   expect_error(Code::invalid_argument, "got [] of f32", [] { DataView(Tensor(Shape{})); });
   expect_error(Code::invalid_argument, "targets are i32 of shape [N] or f32 of shape [N, ...]",
                [] { DataView(Tensor({3}), Tensor({3}, DType::u8)); });
-  expect_error(Code::invalid_argument, "got [3, 1] of i32", [] {
-    DataView(Tensor({3}), Tensor({3, 1}, DType::i32));
+  expect_error(Code::invalid_argument, "got [3, 1] of i64", [] {
+    DataView(Tensor({3}), Tensor({3, 1}, DType::i64));
   });
   expect_error(Code::invalid_argument, "samples are u8", [] { DataView({}, Tensor({3})); });
   const DataView view = numbered({0, 1});

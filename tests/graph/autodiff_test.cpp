@@ -31,7 +31,7 @@ struct Network {
   explicit Network(const Model& model) {
     StepGraphOptions options;
     options.batch = kBatch;
-    options.sample_dtype = DType::f32;
+    options.samples = PortTypes(DType::f32);
     step = make_step_graph(model, options);
   }
 
@@ -44,13 +44,13 @@ struct Network {
         RefTensor t(value.shape);
         t.v.assign(value.constant.begin(), value.constant.end());
         run.feed(id, t);
-      } else if (id == step.target) {
+      } else if (id == step.losses[0].target) {
         RefTensor labels(value.shape, DType::i32);
         for (int64_t n = 0; n < kBatch; ++n) labels[n] = static_cast<double>(n % 3);
         run.feed(id, labels);
       } else if (value.kind != ValueKind::temp) {
         RefTensor t = random_tensor(value.shape, value.name, 0.5);
-        if (id == step.deviation) t.v.assign(t.v.size(), 1.0);
+        if (id == step.inputs[0].deviation) t.v.assign(t.v.size(), 1.0);
         if (id == shifted) t[element] += by;
         run.feed(id, t);
       }
@@ -59,7 +59,7 @@ struct Network {
   }
 
   double loss(ValueId shifted, int64_t element, double by) const {
-    return interpreter(shifted, element, by).eval(step.loss)[0];
+    return interpreter(shifted, element, by).eval(step.losses[0].loss)[0];
   }
 
   StepGraph step;

@@ -132,7 +132,7 @@ void check_ownership(const Plan& plan) {
       ASSERT_NO_FATAL_FAILURE(expect_owned(out, "output", n));
     }
   }
-  for (ValueId id : {plan.step_graph().loss, plan.step_graph().stats}) {
+  for (ValueId id : {plan.step_graph().losses[0].loss, plan.step_graph().losses[0].stats}) {
     const auto found = owner.find(plan.address(id));
     ASSERT_TRUE(found != owner.end() && found->second.second == root_of(id))
         << graph.value(id).name << " did not live to the end";
