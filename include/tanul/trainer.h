@@ -129,8 +129,9 @@ class TANUL_API Trainer {
   void save(const std::string& path, bool with_optimizer = true) const;
   void load(const std::string& path);
 
-  // In stepwise mode the same plan runs with a look at the outputs after each of its steps.
-  void set_stepwise(std::function<void(const StepReport&)> on_step_of_plan);
+  // In stepwise mode the same plan runs with a look at the outputs after each of its steps. With
+  // `looks` false they are timed only.
+  void set_stepwise(std::function<void(const StepReport&)> on_step_of_plan, bool looks = true);
 
   // The training plan, and the memory that is really taken for tensors on the device.
   PlanInfo plan() const;

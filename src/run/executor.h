@@ -16,6 +16,6 @@ void run_plan(Backend& backend, const Plan& plan);
 
 // The same walk, with a look at the outputs after each step.
 void run_plan_stepwise(Backend& backend, const Plan& plan,
-                       const std::function<void(const StepReport&)>& on_step);
+                       const std::function<void(const StepReport&)>& on_step, bool looks);
 
 }  // namespace tanul

@@ -303,8 +303,9 @@ std::vector<Tensor> Trainer::predict(const std::vector<Tensor>& samples) {
   return results;
 }
 
-void Trainer::set_stepwise(std::function<void(const StepReport&)> on_step_of_plan) {
+void Trainer::set_stepwise(std::function<void(const StepReport&)> on_step_of_plan, bool looks) {
   impl_->on_plan_step = std::move(on_step_of_plan);
+  impl_->looks_at_steps = looks;
 }
 
 PlanInfo Trainer::plan() const { return impl_->first_plan->info(); }

@@ -20,15 +20,14 @@ void Trainer::Impl::check_samples(size_t input, const Shape& shape, DType dtype,
                                   const char* what) const {
   const PortInfo& port = inputs[input];
   const std::string where = of_several(what, "input", inputs.size(), port.name);
-  const bool fits = shape == port.shape ||
-                    (port.shape.rank() == 1 && shape.elems() == port.shape[0]);
+  const bool fits =
+      shape == port.shape || (port.shape.rank() == 1 && shape.elems() == port.shape[0]);
   if (!fits) {
     fail(Code::invalid_argument, "{}: the samples are {}, but model \"{}\" expects {}", where,
          shape.str(), model.name(), port.shape.str());
   }
   if (dtype != DType::u8 && dtype != DType::f32) {
-    fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", where,
-         dtype_name(dtype));
+    fail(Code::invalid_argument, "{}: samples must be u8 or f32, got {}", where, dtype_name(dtype));
   }
 }
 

@@ -87,6 +87,7 @@ struct Trainer::Impl {
   int64_t steps_per_epoch = 0;
   bool is_normalized = false;
   std::function<void(const StepReport&)> on_plan_step;
+  bool looks_at_steps = true;
 
   Impl(Model m, TrainerOptions o)
       : model(std::move(m)),
@@ -226,7 +227,7 @@ struct Trainer::Impl {
 
   void run(Plan& plan) {
     if (on_plan_step) {
-      run_plan_stepwise(*backend, plan, on_plan_step);
+      run_plan_stepwise(*backend, plan, on_plan_step, looks_at_steps);
     } else {
       run_plan(*backend, plan);
     }

@@ -31,7 +31,9 @@ Model two_by_two(double weight_of_value = 0.5) {
 }
 
 TrainerOptions options(int threads = 1) {
-  return {.device = "cpu", .batch = 8, .optimizer = Sgd{.lr = 0.05f, .momentum = 0.9f},
+  return {.device = "cpu",
+          .batch = 8,
+          .optimizer = Sgd{.lr = 0.05f, .momentum = 0.9f},
           .threads = threads};
 }
 
@@ -187,14 +189,18 @@ TEST(Ports, RefusalsNameTheInputOrLoss) {
   Trainer trainer(two_by_two(), options());
   expect_error(Code::invalid_argument, "has 2 inputs, got 1 tensors of samples",
                [&] { trainer.step(s.image, s.kind); });
-  expect_error(Code::invalid_argument, "has 2 losses, got 1 tensors of targets",
-               [&] { trainer.step({s.image, s.meta}, {s.kind}); });
-  expect_error(Code::invalid_argument, "input \"meta\": the samples are [2, 6, 6]",
-               [&] { trainer.step({s.image, s.image}, {s.kind, s.value}); });
-  expect_error(Code::invalid_argument, "loss \"value_loss\": the targets are [3] of f32",
-               [&] { trainer.step({s.image, s.meta}, {s.kind, s.meta}); });
-  expect_error(Code::invalid_argument, "input \"meta\" must be 24 (the batch)",
-               [&] { trainer.step({s.image, Tensor({5, 3})}, {s.kind, s.value}); });
+  expect_error(Code::invalid_argument, "has 2 losses, got 1 tensors of targets", [&] {
+    trainer.step({s.image, s.meta}, {s.kind});
+  });
+  expect_error(Code::invalid_argument, "input \"meta\": the samples are [2, 6, 6]", [&] {
+    trainer.step({s.image, s.image}, {s.kind, s.value});
+  });
+  expect_error(Code::invalid_argument, "loss \"value_loss\": the targets are [3] of f32", [&] {
+    trainer.step({s.image, s.meta}, {s.kind, s.meta});
+  });
+  expect_error(Code::invalid_argument, "input \"meta\" must be 24 (the batch)", [&] {
+    trainer.step({s.image, Tensor({5, 3})}, {s.kind, s.value});
+  });
   ModelBuilder m;
   m.input({3}, "a");
   expect_error(Code::invalid_argument, "input \"a\": there is a layer of that name already",

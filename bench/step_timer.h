@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Timing whole training steps of a model file on random data, and where the time of a step goes.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace tanul::bench {
+
+struct StepOptions {
+  std::vector<std::string> models;
+  int64_t batch = 0;  // 0: the model file's
+  int threads = 0;    // 0: all processors
+  std::string device = "auto";
+  double seconds = 2;
+  int repeats = 7;
+  bool as_json = false;
+  bool with_peak = true;
+  bool has_breakdown = false;
+};
+
+// images_per_s (median), repeats, first_step_s, peak_rss_mib, ….
+nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& options);
+void print_step_head();
+void print_step_row(const nlohmann::ordered_json& result);
+
+// Every step of the plan: time (median), arithmetic, bytes that must move, and the time that the machine's
+// measured ceilings allow: the longer of flops / peak and bytes / copy bandwidth.
+nlohmann::ordered_json break_down(const std::string& file, const StepOptions& options);
+void print_breakdown(const nlohmann::ordered_json& result);
+
+// The machine's own ceilings for this number of threads.
+nlohmann::ordered_json measure_roof(int threads);
+void print_roof(const nlohmann::ordered_json& result);
+
+}  // namespace tanul::bench
