@@ -45,7 +45,8 @@ double measure_copy(int threads) {
   }
   const double seconds = best_of(6, threads, [&](int t) {
     const auto i = static_cast<size_t>(t);
-    for (int round = 0; round < 3; ++round) std::memcpy(to[i].data(), from[i].data(), from[i].size());
+    for (int round = 0; round < 3; ++round)
+      std::memcpy(to[i].data(), from[i].data(), from[i].size());
   });
   return 3 * 2 * static_cast<double>(kBytes / from.size() * from.size()) / seconds;
 }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "bench/step_timer.h"
+
 #include <fmt/core.h>
 #include <sys/resource.h>
 #include <tanul/tanul.h>
@@ -13,7 +15,6 @@
 #include <sstream>
 
 #include "bench/peak.h"
-#include "bench/step_timer.h"
 
 namespace tanul::bench {
 
@@ -67,8 +68,7 @@ Batch random_batch(const Model& model, int64_t batch) {
   if (model.loss() == LossKind::softmax_cross_entropy) {
     const int64_t classes = model.output_shape().elems();
     Tensor uniform({batch});
-    initialize(uniform, Init::uniform(0, static_cast<double>(classes)), 1,
-                      "bench.targets");
+    initialize(uniform, Init::uniform(0, static_cast<double>(classes)), 1, "bench.targets");
     result.targets = Tensor({batch}, DType::i32);
     for (int64_t i = 0; i < batch; ++i) {
       const auto label = static_cast<int64_t>(uniform.data<float>()[i]);
@@ -240,13 +240,13 @@ void print_breakdown(const ordered_json& r) {
   fmt::print("{:<16} {:<22} {:<22} {:>9} {:>7} {:>9} {:>7} {:>9} {:>8}  {}\n", "layer", "step",
              "implementation", "ms", "of all", "GFLOP/s", "GB/s", "roof ms", "of roof", "bound");
   for (const ordered_json& s : r["steps"]) {
-    fmt::print("{:<16} {:<22} {:<22} {:>9.4f} {:>5.1f} % {:>9.2f} {:>7.2f} {:>9.4f} {:>6.1f} %  {}\n",
-               s["layer"].get<std::string>(), s["op"].get<std::string>(),
-               s["implementation"].get<std::string>(), s["ms"].get<double>(),
-               100 * s["ms"].get<double>() / r["ms"].get<double>(),
-               s["gflop_per_s"].get<double>(), s["gb_per_s"].get<double>(),
-               s["roof_ms"].get<double>(), 100 * s["share_of_roof"].get<double>(),
-               s["bound"].get<std::string>());
+    fmt::print(
+        "{:<16} {:<22} {:<22} {:>9.4f} {:>5.1f} % {:>9.2f} {:>7.2f} {:>9.4f} {:>6.1f} %  {}\n",
+        s["layer"].get<std::string>(), s["op"].get<std::string>(),
+        s["implementation"].get<std::string>(), s["ms"].get<double>(),
+        100 * s["ms"].get<double>() / r["ms"].get<double>(), s["gflop_per_s"].get<double>(),
+        s["gb_per_s"].get<double>(), s["roof_ms"].get<double>(),
+        100 * s["share_of_roof"].get<double>(), s["bound"].get<std::string>());
   }
 }
 

@@ -81,6 +81,7 @@ class LowerContext {
   virtual ~LowerContext() = default;
   virtual const Node& node() const = 0;
   virtual ValueId in(int i) const = 0;  // in the graph of the step; kNoValue where left out
+  virtual Shape shape(int i) const = 0;
   virtual bool is_training() const = 0;
   // Appends a node of the same layer and phase and returns its outputs.
   virtual std::vector<ValueId> emit(OpKind kind, std::vector<ValueId> in, const Params& params) = 0;
@@ -121,6 +122,10 @@ struct OpDef {
   // For an op that is another node in training than in evaluation, or several nodes (batch norm):
   // emits them and returns what stands for the node's outputs. Null: the node is copied as it is.
   std::vector<ValueId> (*lower)(LowerContext& context) = nullptr;
+  // For an op whose output 0 is cheap to compute from what its own gradient keeps alive: makes the
+  // node (without outputs) that does so, with the same bits. Where the backward pass reads output 0,
+  // it is computed again there and not kept (graph/recompute.h). Null: it is kept.
+  Node (*recompute)(const Node& node) = nullptr;
 };
 
 #define TANUL_STEP(name)        \

@@ -71,6 +71,64 @@ struct Pool2dOptions {
   std::string name = {};
 };
 
+// Batch normalisation: y = gamma (x - mean) / sqrt(var + eps) + beta for each channel; {F}, {C, L},
+// {C, H, W} or {C, D, H, W}. In training mean and var are those of the batch over N and the places of
+// a channel, which must be at least two values; in evaluation they are the running statistics.
+struct BatchNormOptions {
+  // running = (1 - momentum) running + momentum new, with the unbiased variance (n - 1). As PyTorch
+  // has it; Caffe and Keras call 1 - momentum the momentum.
+  double momentum = 0.1;
+  double eps = 1e-5;   // above 0
+  bool affine = true;  // false: no gamma and beta
+  // Training, too, uses the running statistics and leaves them as they are: for fine-tuning.
+  bool frozen = false;
+  Init weight_init = {};  // of gamma; default 1
+  Init bias_init = {};    // of beta; default 0
+  std::string name = {};
+};
+
+// Layer normalisation: y = gamma (x - mean) / sqrt(var + eps) + beta over the last `axes` axes of each
+// sample; gamma and beta have their shape. RMS normalisation: y = gamma x / sqrt(mean x^2 + eps).
+struct LayerNormOptions {
+  int axes = 0;  // 0: all axes of a sample
+  double eps = 1e-5;
+  bool affine = true;
+  Init weight_init = {};
+  Init bias_init = {};
+  std::string name = {};
+};
+
+// Group normalisation: the same over groups of channels of each sample; gamma and beta [C].
+struct GroupNormOptions {
+  int64_t groups = 0;  // divides the channels; required (1 … C)
+  double eps = 1e-5;
+  bool affine = true;
+  Init weight_init = {};
+  Init bias_init = {};
+  std::string name = {};
+};
+
+// Instance normalisation: the same over each channel of each sample, at all times.
+struct InstanceNormOptions {
+  double eps = 1e-5;
+  bool affine = false;
+  Init weight_init = {};
+  Init bias_init = {};
+  std::string name = {};
+};
+
+// Local response normalisation: y = x (k + a sum x'^2)^-beta over the `size` channels round each one
+// (c - size / 2 … c + (size - 1) / 2), a = alpha / size. With AlexNet's numbers; its paper does not
+// divide alpha by the size, while Caffe, PyTorch and ONNX do (and have k = 1).
+struct LocalResponseNormOptions {
+  int64_t size = 5;
+  double alpha = 1e-4;
+  double beta = 0.75;
+  double k = 2;                       // above 0
+  bool alpha_divided_by_size = true;  // false: a = alpha
+  std::string name = {};
+};
+
 struct DropoutOptions {
   double p = 0.5;  // probability of zero, 0 <= p < 1
   std::string name = {};
@@ -156,6 +214,15 @@ class TANUL_API ModelBuilder {
   Var max_pool2d(Var x, const Pool2dOptions& options);
   Var avg_pool2d(Var x, const Pool2dOptions& options);
   Var global_avg_pool2d(Var x, const std::string& name = {});  // {C, H, W} -> {C, 1, 1}
+  // Normalisations, names bn1, ln1, rms1, gn1, in1, lrn1: gamma is "bn1.weight", beta "bn1.bias", the
+  // running statistics "bn1.running_mean" and "bn1.running_var". A relu right behind batch_norm
+  // costs no memory in training: it is computed again in the backward pass.
+  Var batch_norm(Var x, const BatchNormOptions& options = {});
+  Var layer_norm(Var x, const LayerNormOptions& options = {});
+  Var rms_norm(Var x, const LayerNormOptions& options = {});  // no beta
+  Var group_norm(Var x, const GroupNormOptions& options);
+  Var instance_norm(Var x, const InstanceNormOptions& options = {});
+  Var local_response_norm(Var x, const LocalResponseNormOptions& options = {});
   Var relu(Var x, const std::string& name = {});
   Var sigmoid(Var x, const std::string& name = {});
   Var tanh(Var x, const std::string& name = {});

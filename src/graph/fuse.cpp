@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernels/batchnorm/batchnorm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/linear/linear.h"
 
@@ -19,9 +20,13 @@ ActivationKind activation_of(OpKind kind) {
   }
 }
 
-// Where a node keeps its fused activation; null where it cannot have one.
-ActivationKind* epilogue_of(Node& node) {
+// Where a node keeps its fused activation; null where it cannot have this one.
+ActivationKind* epilogue_of(Node& node, ActivationKind activation) {
   switch (node.kind) {
+    case OpKind::batchnorm_fwd:
+    case OpKind::batchnorm_eval_fwd:
+      return activation == ActivationKind::relu ? &node.params.as<BatchNormParams>().activation
+                                                : nullptr;
     case OpKind::conv2d_fwd: return &node.params.as<Conv2dParams>().activation;
     case OpKind::linear_fwd: return &node.params.as<LinearParams>().activation;
     default: return nullptr;
@@ -50,7 +55,7 @@ std::map<std::string, std::string> fuse(Graph& graph, const std::vector<ValueId>
     Node* before = producer[static_cast<size_t>(x)];
     if (before == nullptr || readers[static_cast<size_t>(x)] != 1) continue;
     if (std::find(kept.begin(), kept.end(), x) != kept.end()) continue;
-    ActivationKind* epilogue = epilogue_of(*before);
+    ActivationKind* epilogue = epilogue_of(*before, activation);
     if (epilogue == nullptr || *epilogue != ActivationKind::none) continue;
     *epilogue = activation;
     before->out.front() = graph.nodes[i].out.front();

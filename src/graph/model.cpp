@@ -147,6 +147,12 @@ double following_gain(const Graph& graph, ValueId value) {
         case OpKind::max_pool2d_fwd:
         case OpKind::avg_pool2d_fwd:
         case OpKind::dropout_fwd:
+        case OpKind::batchnorm_eval_fwd:
+        case OpKind::layer_norm_fwd:
+        case OpKind::rms_norm_fwd:
+        case OpKind::group_norm_fwd:
+        case OpKind::instance_norm_fwd:
+        case OpKind::lrn_fwd:
         case OpKind::reshape: return following_gain(graph, node.out.front());
         default: return 0;
       }

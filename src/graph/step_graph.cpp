@@ -10,6 +10,7 @@
 #include "graph/fuse.h"
 #include "graph/loss_targets.h"
 #include "graph/optimizer_nodes.h"
+#include "graph/recompute.h"
 #include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
 
@@ -38,6 +39,7 @@ class LoweredNode : public LowerContext {
   ValueId in(int i) const override {
     return i < static_cast<int>(in_.size()) ? in_[static_cast<size_t>(i)] : kNoValue;
   }
+  Shape shape(int i) const override { return graph_.value(in(i)).shape; }
   bool is_training() const override { return is_training_; }
   std::vector<ValueId> emit(OpKind kind, std::vector<ValueId> in, const Params& params) override {
     return graph_.add_node(kind, node_.layer, node_.phase, std::move(in), params);
@@ -216,6 +218,7 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       seeds.emplace_back(step.losses[i].loss, graph.add_value(weight));
     }
     const std::vector<ValueId> gradients = differentiate(graph, seeds, parameters);
+    if (options.recompute) recompute(graph);
     append_optimizer(graph, from, parameters, gradients, options, std::move(mutations));
   }
   drop_unread_outputs(graph);

@@ -33,6 +33,7 @@ struct StepGraphOptions {
   Optimizer optimizer = Sgd{};
   double clip_norm = 0;
   bool decay_biases = true;
+  bool recompute = true;  // what is cheap to compute again is not kept for the backward pass
 };
 
 struct StepGraph {

@@ -73,6 +73,10 @@ EpochResult Trainer::train_epoch(const DataView& data,
          "training data: {} samples are less than one batch of {}, and drop_last leaves them out",
          data.size(), batch);
   }
+  // Where the last, smaller batch cannot be planned (batch norm of one value), say so at once.
+  if (!t.options.drop_last && data.size() % batch != 0) {
+    t.plan_for(t.key_for(true, data.size() % batch, data));
+  }
   t.steps_per_epoch = steps;
   t.order.resize(static_cast<size_t>(data.size()));
   if (t.options.shuffle) {

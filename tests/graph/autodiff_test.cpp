@@ -122,6 +122,36 @@ TEST(Differentiate, BranchesThatAreConcatenated) {
   expect_gradients(m.build());
 }
 
+// Outputs that are made again in the backward pass: for the weights of the next convolution, for batch
+// norm behind batch norm, and behind a flatten.
+TEST(Differentiate, BatchNormThatIsComputedAgain) {
+  ModelBuilder m;
+  Var x = m.conv2d(m.input({2, 6, 6}), {.out = 3, .kernel = 3, .pad = 1, .bias = false});
+  x = m.batch_norm(m.tanh(m.batch_norm(x)), {.eps = 0.1});
+  x = m.batch_norm(m.batch_norm(m.conv2d(x, {.out = 4, .kernel = 3})), {.affine = false});
+  x = m.add(m.conv2d(x, {.out = 4, .kernel = 1}), x);
+  x = m.batch_norm(m.linear(m.flatten(m.batch_norm(x)), {.out = 5}), {.eps = 0.1});
+  m.softmax_cross_entropy(m.linear(x, {.out = 3}));
+  const Model model = m.build();
+  expect_gradients(model);
+  int again = 0;
+  const Network network(model);
+  for (const Node& node : network.step.graph.nodes) {
+    again += node.kind == OpKind::batchnorm_eval_fwd ? 1 : 0;
+  }
+  EXPECT_EQ(again, 5);  // of all but the first: the gradient of tanh reads what tanh made
+}
+
+TEST(Differentiate, OtherNormalisations) {
+  ModelBuilder m;
+  Var x = m.group_norm(m.conv2d(m.input({2, 6, 6}), {.out = 4, .kernel = 3}), {.groups = 2});
+  x = m.local_response_norm(m.instance_norm(x, {.affine = true}), {.size = 3, .alpha = 1, .k = 1});
+  x = m.layer_norm(m.conv2d(x, {.out = 3, .kernel = 2}));
+  x = m.rms_norm(m.layer_norm(x, {.axes = 1}), {.axes = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  expect_gradients(m.build());
+}
+
 // A layer that the loss does not depend on has no gradient, and keeps its weights.
 TEST(Differentiate, AnIdleBranchIsLeftAlone) {
   ModelBuilder m;

@@ -580,8 +580,30 @@ TEST(Recipe, TheDocumentationsExamplesAreRecipes) {
     const std::string example = text.substr(at, text.find("```", at) - at);
     parameters.push_back(parse(example).model.parameter_count());
   }
-  // ResNet-18: the 11,689,512 of the usual one, less 9,600 of batch norm, plus 4,800 biases
-  EXPECT_EQ(parameters, (std::vector<int64_t>{61'706, 11'684'712}));
+  EXPECT_EQ(parameters, (std::vector<int64_t>{61'706, 11'689'512}));  // LeNet-5, ResNet-18
+}
+
+TEST(Recipe, NormalisationsTakeTheirOptions) {
+  const Recipe recipe = parse(with_layers(
+      R"({ conv2d = { out = 6, kernel = 3 } }, { batch_norm = { momentum = 0.01, eps = 1e-3 } },
+  { group_norm = { groups = 3 } }, { layer_norm = { axes = 1, affine = false } },
+  { instance_norm = { affine = true, init = { constant = { value = 0.5 } } } }, "rms_norm",
+  { local_response_norm = { size = 3, k = 1, alpha_divided_by_size = false } },
+  "flatten", { linear = { out = 3 } })"));
+  std::vector<std::string> names;
+  for (const ParameterInfo& info : recipe.model.parameters()) names.push_back(info.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"conv1.weight", "conv1.bias", "bn1.weight", "bn1.bias",
+                                             "gn1.weight", "gn1.bias", "in1.weight", "in1.bias",
+                                             "rms1.weight", "linear1.weight", "linear1.bias"}));
+  EXPECT_EQ(recipe.model.parameters()[6].init.str(), "constant(0.5)");
+  EXPECT_EQ(recipe.model.parameters()[8].shape, (Shape{6, 6, 6}));
+  EXPECT_NE(
+      recipe.resolved_toml.find(
+          "batch_norm = { momentum = 0.01, frozen = false, eps = 0.001, affine = true, init = "
+          "\"automatic\", bias_init = \"automatic\" }"),
+      std::string::npos)
+      << recipe.resolved_toml;
+  EXPECT_EQ(parse(recipe.resolved_toml).resolved_toml, recipe.resolved_toml);
 }
 
 TEST(Recipe, TheDocumentationNamesEveryKey) {
