@@ -11,50 +11,136 @@ namespace tanul {
 
 namespace {
 
+// Makes the node that updates one parameter, by the kind of the optimizer.
+class UpdateMaker {
+ public:
+  UpdateMaker(Graph& graph, const ParameterInfo& info, ValueId w, ValueId g, ValueId clip,
+              bool decays)
+      : graph_(graph), info_(info), w_(w), g_(g), clip_(clip), decays_(decays) {
+    node_.layer = info.name.substr(0, info.name.rfind('.'));
+    node_.phase = Phase::update;
+  }
+
+  Node make(const Optimizer& optimizer) {
+    std::visit([this](const auto& o) { add(o); }, optimizer);
+    return std::move(node_);
+  }
+
+ private:
+  ValueId state(const char* suffix, float start = 0) {
+    Value value;
+    value.name = info_.name + suffix;
+    value.shape = info_.shape;
+    value.kind = ValueKind::state;
+    if (start != 0) value.constant = {start};
+    return graph_.add_value(value);
+  }
+  float decay(float weight_decay) const { return decays_ ? weight_decay : 0.0f; }
+
+  template <typename P>
+  void set(OpKind kind, const P& params) {
+    node_.kind = kind;
+    node_.params = Params::of(params);
+  }
+  // in: w, g, the states, clip;  out: w, the states
+  void states(const std::vector<ValueId>& ids) {
+    node_.in = {w_, g_};
+    node_.out = {w_};
+    node_.in.insert(node_.in.end(), ids.begin(), ids.end());
+    node_.out.insert(node_.out.end(), ids.begin(), ids.end());
+    node_.in.push_back(clip_);
+  }
+
+  void add(const Sgd& o) {
+    set(OpKind::sgd_update,
+        SgdParams{o.momentum, o.dampening, decay(o.weight_decay), lr_scale_, o.nesterov});
+    states({o.momentum != 0 ? state(".momentum") : kNoValue});
+  }
+  template <typename A>
+  void add_adam(const A& o, bool is_decoupled) {
+    set(OpKind::adam_update, AdamParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_,
+                                        is_decoupled ? 1 : 0});
+    states({state(".adam_m"), state(".adam_v")});
+    if (!o.amsgrad) return;
+    const ValueId largest = state(".adam_v_max");
+    node_.in.push_back(largest);  // behind the clip scale
+    node_.out.push_back(largest);
+  }
+  void add(const Adam& o) { add_adam(o, false); }
+  void add(const AdamW& o) { add_adam(o, true); }
+  void add(const Adagrad& o) {
+    set(OpKind::adagrad_update, AdagradParams{o.lr_decay, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adagrad_sum", o.initial)});
+  }
+  void add(const Adadelta& o) {
+    set(OpKind::adadelta_update, AdadeltaParams{o.rho, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adadelta_g2"), state(".adadelta_u2")});
+  }
+  void add(const RmsProp& o) {
+    set(OpKind::rmsprop_update,
+        RmsPropParams{o.alpha, o.eps, o.momentum, decay(o.weight_decay), lr_scale_});
+    states({state(".rmsprop_v"), o.centered ? state(".rmsprop_m") : kNoValue,
+            o.momentum != 0 ? state(".momentum") : kNoValue});
+  }
+  void add(const Adamax& o) {
+    set(OpKind::adamax_update,
+        AdamaxParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adam_m"), state(".adamax_u")});
+  }
+  void add(const NAdam& o) {
+    set(OpKind::nadam_update, NAdamParams{o.beta1, o.beta2, o.eps, o.momentum_decay,
+                                          decay(o.weight_decay), lr_scale_, o.decoupled});
+    states({state(".adam_m"), state(".adam_v")});
+  }
+  void add(const RAdam& o) {
+    set(OpKind::radam_update,
+        RAdamParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_, o.decoupled});
+    states({state(".adam_m"), state(".adam_v")});
+  }
+  void add(const Lion& o) {
+    set(OpKind::lion_update, LionParams{o.beta1, o.beta2, decay(o.weight_decay), lr_scale_});
+    states({state(".momentum")});
+  }
+  void add(const Lars& o) {
+    set(OpKind::lars_update,
+        LarsParams{o.momentum, o.trust_coefficient, decay(o.weight_decay), lr_scale_});
+    states({state(".momentum")});
+  }
+  void add(const Lamb& o) {
+    set(OpKind::lamb_update, LambParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adam_m"), state(".adam_v")});
+  }
+  void add(const Muon& o) {
+    if (info_.shape.rank() < 2) {
+      // The step's rate is Muon's own times the schedule's factor.
+      lr_scale_ *= o.lr > 0 ? o.adamw.lr / o.lr : 1.0f;
+      return add(o.adamw);
+    }
+    set(OpKind::muon_update, MuonParams{o.momentum, o.eps, decay(o.weight_decay), lr_scale_,
+                                        o.ns_steps, o.nesterov, o.match_rms_adamw});
+    states({state(".momentum")});
+  }
+
+  Graph& graph_;
+  const ParameterInfo& info_;
+  const ValueId w_, g_, clip_;
+  const bool decays_;
+  float lr_scale_ = 1;
+  Node node_;
+};
+
 // The mutation nodes of the optimizer, one per parameter, in parameter order.
 std::vector<Node> update_nodes(Graph& graph, const Model::Impl& model,
                                const std::vector<ValueId>& parameters,
                                const std::vector<ValueId>& gradients,
                                const StepGraphOptions& options, ValueId clip) {
   std::vector<Node> updates;
-  const auto add_state = [&](const ParameterInfo& info, const char* suffix) {
-    Value value;
-    value.name = info.name + suffix;
-    value.shape = info.shape;
-    value.kind = ValueKind::state;
-    return graph.add_value(value);
-  };
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (gradients[i] == kNoValue) continue;
     const ParameterInfo& info = model.parameters[i];
-    const bool decays = options.decay_biases || !info.is_bias;
-    const ValueId w = parameters[i];
-    const ValueId g = gradients[i];
-    Node node;
-    node.layer = info.name.substr(0, info.name.rfind('.'));
-    node.phase = Phase::update;
-    if (const auto* sgd = std::get_if<Sgd>(&options.optimizer)) {
-      node.kind = OpKind::sgd_update;
-      const ValueId v = sgd->momentum != 0 ? add_state(info, ".momentum") : kNoValue;
-      node.in = {w, g, v, clip};
-      node.out = {w, v};
-      node.params = Params::of(SgdParams{sgd->momentum, sgd->dampening,
-                                         decays ? sgd->weight_decay : 0.0f, 1.0f, sgd->nesterov});
-    } else {
-      const auto* adam = std::get_if<Adam>(&options.optimizer);
-      const auto* adamw = std::get_if<AdamW>(&options.optimizer);
-      node.kind = OpKind::adam_update;
-      const ValueId m = add_state(info, ".adam_m");
-      const ValueId v = add_state(info, ".adam_v");
-      node.in = {w, g, m, v, clip};
-      node.out = {w, m, v};
-      node.params = adam != nullptr
-                        ? Params::of(AdamParams{adam->beta1, adam->beta2, adam->eps,
-                                                decays ? adam->weight_decay : 0.0f, 1.0f, 0})
-                        : Params::of(AdamParams{adamw->beta1, adamw->beta2, adamw->eps,
-                                                decays ? adamw->weight_decay : 0.0f, 1.0f, 1});
-    }
-    updates.push_back(std::move(node));
+    const bool decays = options.decay_biases || !(info.is_bias || info.is_norm);
+    UpdateMaker maker(graph, info, parameters[i], gradients[i], clip, decays);
+    updates.push_back(maker.make(options.optimizer));
   }
   return updates;
 }
@@ -96,11 +182,26 @@ void schedule_updates(Graph& graph, std::vector<Node> updates) {
   }
 }
 
+std::vector<ValueId> clipped_by_value(Graph& graph, std::vector<ValueId> gradients,
+                                      double max_value) {
+  for (ValueId& g : gradients) {
+    if (g == kNoValue) continue;
+    g = graph
+            .add_node(OpKind::clip_value, "clip", Phase::update, {g},
+                      Params::of(ClipValueParams{static_cast<float>(max_value)}))
+            .front();
+  }
+  return gradients;
+}
+
 }  // namespace
 
 void append_optimizer(Graph& graph, const Model::Impl& model,
-                      const std::vector<ValueId>& parameters, const std::vector<ValueId>& gradients,
+                      const std::vector<ValueId>& parameters, std::vector<ValueId> gradients,
                       const StepGraphOptions& options, std::vector<Node> mutations) {
+  if (options.clip_value > 0) {
+    gradients = clipped_by_value(graph, std::move(gradients), options.clip_value);
+  }
   ValueId clip = kNoValue;
   if (options.clip_norm > 0) {
     std::vector<ValueId> present;

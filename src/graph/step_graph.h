@@ -32,6 +32,7 @@ struct StepGraphOptions {
   // Read where is_training:
   Optimizer optimizer = Sgd{};
   double clip_norm = 0;
+  double clip_value = 0;
   bool decay_biases = true;
   bool recompute = true;  // what is cheap to compute again is not kept for the backward pass
 };
