@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/op.h"
+#include "kernels/optim/averaging.h"
 #include "kernels/optim/optim.h"
 
 namespace tanul {
@@ -129,52 +130,88 @@ class UpdateMaker {
   Node node_;
 };
 
-// The mutation nodes of the optimizer, one per parameter, in parameter order.
-std::vector<Node> update_nodes(Graph& graph, const Model::Impl& model,
-                               const std::vector<ValueId>& parameters,
-                               const std::vector<ValueId>& gradients,
-                               const StepGraphOptions& options, ValueId clip) {
-  std::vector<Node> updates;
+// Mutations that follow one another: each is placed behind the one before it.
+using Chain = std::vector<Node>;
+
+ValueId follower(Graph& graph, const ParameterInfo& info, const char* suffix) {
+  Value value;
+  value.name = info.name + suffix;
+  value.shape = info.shape;
+  value.kind = ValueKind::state;
+  value.starts_as = info.name;
+  return graph.add_value(value);
+}
+
+// The mutation nodes of each parameter, in parameter order: update, lookahead, average.
+std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
+                                 const std::vector<ValueId>& parameters,
+                                 const std::vector<ValueId>& gradients,
+                                 const StepGraphOptions& options, ValueId clip) {
+  std::vector<Chain> chains;
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (gradients[i] == kNoValue) continue;
     const ParameterInfo& info = model.parameters[i];
+    const ValueId w = parameters[i];
     const bool decays = options.decay_biases || !(info.is_bias || info.is_norm);
-    UpdateMaker maker(graph, info, parameters[i], gradients[i], clip, decays);
-    updates.push_back(maker.make(options.optimizer));
+    UpdateMaker maker(graph, info, w, gradients[i], clip, decays);
+    Chain chain{maker.make(options.optimizer)};
+    const std::string layer = chain.front().layer;
+    if (options.lookahead_k > 0) {
+      const ValueId slow = follower(graph, info, ".slow");
+      chain.push_back({OpKind::lookahead_update,
+                       layer,
+                       Phase::update,
+                       Params::of(LookaheadParams{static_cast<int32_t>(options.lookahead_k),
+                                                  static_cast<float>(options.lookahead_alpha)}),
+                       {slow, w},
+                       {slow, w}});
+    }
+    if (options.ema_decay > 0) {
+      const ValueId average = follower(graph, info, ".ema");
+      chain.push_back({OpKind::ema_update,
+                       layer,
+                       Phase::update,
+                       Params::of(EmaParams{static_cast<float>(options.ema_decay)}),
+                       {average, w},
+                       {average}});
+    }
+    chains.push_back(std::move(chain));
   }
-  return updates;
+  return chains;
 }
 
-// Puts each update right behind the last node that reads its parameter or makes its gradient, so
-// that the gradient's memory is free again at once.
-void schedule_updates(Graph& graph, std::vector<Node> updates) {
+// Puts each mutation right behind the last node that touches what it touches, so that the gradient's
+// memory is free again at once.
+void schedule_updates(Graph& graph, std::vector<Chain> chains) {
   std::vector<ValueId> root(graph.values.size());  // what a value is a view of
   for (size_t i = 0; i < root.size(); ++i) root[i] = static_cast<ValueId>(i);
   for (const Node& node : graph.nodes) {
     if (!op_is_view(node.kind)) continue;
     root[static_cast<size_t>(node.out.front())] = root[static_cast<size_t>(node.in.front())];
   }
-  std::vector<std::vector<Node>> behind(graph.nodes.size());
-  for (Node& update : updates) {
-    size_t last = 0;
-    for (size_t i = 0; i < graph.nodes.size(); ++i) {
-      const auto touches = [&](const std::vector<ValueId>& ids) {
-        return std::any_of(ids.begin(), ids.end(), [&](ValueId id) {
-          if (id == kNoValue) return false;
-          return std::any_of(update.in.begin(), update.in.end(), [&](ValueId own) {
-            return own != kNoValue &&
-                   root[static_cast<size_t>(own)] == root[static_cast<size_t>(id)];
-          });
-        });
-      };
-      if (touches(graph.nodes[i].in) || touches(graph.nodes[i].out)) last = i;
+  std::vector<size_t> last_touch(graph.values.size(), 0);  // by root
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    for (const std::vector<ValueId>* ids : {&graph.nodes[i].in, &graph.nodes[i].out}) {
+      for (ValueId id : *ids) {
+        if (id != kNoValue) last_touch[static_cast<size_t>(root[static_cast<size_t>(id)])] = i;
+      }
     }
-    behind[last].push_back(std::move(update));
+  }
+  std::vector<std::vector<Node>> behind(std::max<size_t>(1, graph.nodes.size()));
+  for (Chain& chain : chains) {
+    size_t last = 0;
+    for (Node& update : chain) {
+      for (ValueId id : update.in) {
+        if (id == kNoValue) continue;
+        last = std::max(last, last_touch[static_cast<size_t>(root[static_cast<size_t>(id)])]);
+      }
+      behind[last].push_back(std::move(update));
+    }
   }
   std::vector<Node> nodes = std::move(graph.nodes);
   graph.nodes.clear();
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    graph.nodes.push_back(std::move(nodes[i]));
+  for (size_t i = 0; i < behind.size(); ++i) {
+    if (i < nodes.size()) graph.nodes.push_back(std::move(nodes[i]));
     for (Node& update : behind[i]) {
       graph.add_mutation(update.kind, update.layer, update.phase, update.in, update.out,
                          update.params);
@@ -213,9 +250,9 @@ void append_optimizer(Graph& graph, const Model::Impl& model,
                          Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
                .front();
   }
-  std::vector<Node> updates = update_nodes(graph, model, parameters, gradients, options, clip);
-  for (Node& mutation : mutations) updates.push_back(std::move(mutation));
-  schedule_updates(graph, std::move(updates));
+  std::vector<Chain> chains = update_chains(graph, model, parameters, gradients, options, clip);
+  for (Node& mutation : mutations) chains.push_back({std::move(mutation)});
+  schedule_updates(graph, std::move(chains));
 }
 
 }  // namespace tanul

@@ -48,7 +48,7 @@ double between(const Schedule& s, double from, double to, double at) {
   return s.cosine_arms ? to + (from - to) * (1 + std::cos(kPi * at)) / 2 : from + (to - from) * at;
 }
 
-double one_cycle(const Schedule& s, double step, double steps) {
+double one_cycle_factor(const Schedule& s, double step, double steps) {
   const OneCyclePiece piece = one_cycle_piece(s, step, steps);
   const double first = 1 / s.div;
   const double last = first / s.final_div;
@@ -57,7 +57,7 @@ double one_cycle(const Schedule& s, double step, double steps) {
   return between(s, first, last, piece.at);
 }
 
-double cyclic(const Schedule& s, double step, double per_epoch) {
+double cyclic_factor(const Schedule& s, double step, double per_epoch) {
   const double up = s.up * per_epoch;
   const double down = s.down * per_epoch;
   const double cycle = std::floor(step / (up + down));  // from 0
@@ -68,7 +68,7 @@ double cyclic(const Schedule& s, double step, double per_epoch) {
   return s.floor + (1 - s.floor) * height;
 }
 
-double cosine_restarts(const Schedule& s, double step, double per_epoch) {
+double cosine_restarts_factor(const Schedule& s, double step, double per_epoch) {
   double period = (s.length > 0 ? s.length : 10) * per_epoch;
   if (s.period_factor == 1) return half_cosine(std::fmod(step, period) / period, s.floor);
   while (step >= period) {
@@ -78,7 +78,7 @@ double cosine_restarts(const Schedule& s, double step, double per_epoch) {
   return half_cosine(step / period, s.floor);
 }
 
-double table(const std::vector<std::pair<double, double>>& points, double t) {
+double table_factor(const std::vector<std::pair<double, double>>& points, double t) {
   if (points.empty()) return 1;
   if (t <= points.front().first) return points.front().second;
   for (size_t i = 1; i < points.size(); ++i) {
@@ -133,14 +133,14 @@ double Schedule::factor(int64_t step, int64_t steps_per_epoch, double epochs) co
     case Kind::polynomial: return floor + (1 - floor) * std::pow(1 - std::min(share, 1.0), power);
     case Kind::linear: return start + (finish - start) * std::min(share, 1.0);
     case Kind::cosine: return half_cosine(length > 0 ? share : std::min(share, 1.0), floor);
-    case Kind::cosine_restarts: return cosine_restarts(*this, clock.behind, clock.per_epoch);
-    case Kind::one_cycle: return one_cycle(*this, clock.behind, steps);
-    case Kind::cyclic: return cyclic(*this, clock.behind, clock.per_epoch);
+    case Kind::cosine_restarts: return cosine_restarts_factor(*this, clock.behind, clock.per_epoch);
+    case Kind::one_cycle: return one_cycle_factor(*this, clock.behind, steps);
+    case Kind::cyclic: return cyclic_factor(*this, clock.behind, clock.per_epoch);
     case Kind::inverse_sqrt: {
       const auto n = static_cast<double>(std::max<int64_t>(clock.warmup_steps, 1));
       return std::sqrt(n / static_cast<double>(step + 1));
     }
-    case Kind::table: return table(points, clock.t());
+    case Kind::table: return table_factor(points, clock.t());
   }
   return 1;
 }
