@@ -13,5 +13,6 @@
 #include "tanul/optim.h"       // IWYU pragma: export
 #include "tanul/plan.h"        // IWYU pragma: export
 #include "tanul/recipe.h"      // IWYU pragma: export
+#include "tanul/schedule.h"    // IWYU pragma: export
 #include "tanul/tensor.h"      // IWYU pragma: export
 #include "tanul/trainer.h"     // IWYU pragma: export

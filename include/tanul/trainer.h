@@ -33,8 +33,9 @@ struct TrainerOptions {
   Optimizer optimizer = Sgd{};
   Schedule schedule = {};
   double epochs = 1;         // the length of the run that the schedule is laid over
-  double clip_norm = 0;      // > 0: gradients together are scaled to at most this norm
-  bool decay_biases = true;  // false: weight decay leaves biases alone
+  double clip_value = 0;     // > 0: every element of a gradient is brought into ± this
+  double clip_norm = 0;      // > 0: then all gradients together are scaled to at most this norm
+  bool decay_biases = true;  // false: weight decay leaves biases and normalisation alone
   bool drop_last = false;    // leave out an epoch's last, smaller batch in training
   bool shuffle = true;
   uint64_t seed = 1;

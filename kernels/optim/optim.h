@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Optimizer updates, in place on the parameter and its state. All g are first scaled by clip[1].
+// What is done with gradients: clipping, and optimizer updates in place on a parameter and its state.
+// Formulas and sources of the updates stand in include/tanul/optim.h; below are their operands.
 //
-//   clip_scale   in: g0, g1, …   out: clip [2] = {norm, min(1, max_norm / (norm + 1e-6))}, norm over all
-//                elements of all inputs together, accumulated in double in a fixed order
-//   sgd_update   in: w, g, v?, clip?   out: w, v?
-//                g += weight_decay w;  v = momentum v + (1 - dampening) g (v = g in step 0);
-//                w -= lr (nesterov ? g + momentum v : v);  without v: w -= lr g
-//   adam_update  in: w, g, m, v, clip?   out: w, m, v;   t = step + 1
-//                decoupled (AdamW): w *= 1 - lr weight_decay;  else g += weight_decay w
-//                m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-//                w -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
-// lr = StepBlock.lr * lr_scale. Sources: PyTorch's definitions; D. Kingma and J. Ba, "Adam", 2015;
-// I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", 2019.
+//   clip_scale      in: g0, g1, …   out: clip [2] = {norm, min(1, max_norm / (norm + 1e-6))}, norm over all
+//                   elements of all inputs together, accumulated in double in a fixed order
+//   clip_value      in: g   out: g with every element brought into ±max_value; NaN stays
+//   sgd_update      in: w, g, v?, clip?                out: w, v?;   v is not read in step 0
+//   adam_update     in: w, g, m, v, clip?, v_max?      out: w, m, v, v_max?;  v_max: AMSGrad
+//   adagrad_update  in: w, g, s, clip?                 out: w, s
+//   adadelta_update in: w, g, s, d, clip?              out: w, s, d
+//   rmsprop_update  in: w, g, v, m?, b?, clip?         out: w, v, m?, b?;  m: centred, b: momentum
+//   adamax_update   in: w, g, m, u, clip?              out: w, m, u
+//   nadam_update    in: w, g, m, v, clip?              out: w, m, v
+//   radam_update    in: w, g, m, v, clip?              out: w, m, v
+//   lion_update     in: w, g, m, clip?                 out: w, m
+//   lars_update     in: w, g, v, clip?                 out: w, v
+//   lamb_update     in: w, g, m, v, clip?              out: w, m, v
+//   muon_update     in: w, g, m, clip?                 out: w, m;   w of rank 2 or more
+//
+// All g are first scaled by clip[1]. lr = StepBlock.lr * lr_scale; t = StepBlock.step + 1. Where
+// StepBlock.momentum is above 0 it takes the place of `momentum` (if that is above 0) or beta1 of all
+// but nadam_update.
 #pragma once
 
 #include <cstdint>
@@ -30,11 +39,80 @@ struct SgdParams {
   int32_t nesterov;
 };
 
+struct ClipValueParams {
+  float max_value;
+};
+
 struct AdamParams {
   float beta1, beta2, eps;
   float weight_decay;
   float lr_scale;
   int32_t decoupled;
+};
+
+struct AdagradParams {
+  float lr_decay, eps;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct AdadeltaParams {
+  float rho, eps;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct RmsPropParams {
+  float alpha, eps, momentum;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct AdamaxParams {
+  float beta1, beta2, eps;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct NAdamParams {
+  float beta1, beta2, eps, momentum_decay;
+  float weight_decay;
+  float lr_scale;
+  int32_t decoupled;
+};
+
+struct RAdamParams {
+  float beta1, beta2, eps;
+  float weight_decay;
+  float lr_scale;
+  int32_t decoupled;
+};
+
+struct LionParams {
+  float beta1, beta2;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct LarsParams {
+  float momentum, trust_coefficient;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct LambParams {
+  float beta1, beta2, eps;
+  float weight_decay;
+  float lr_scale;
+};
+
+struct MuonParams {
+  float momentum, eps;
+  float weight_decay;
+  float lr_scale;
+  int32_t ns_steps;
+  int32_t nesterov;
+  int32_t match_rms_adamw;
 };
 
 }  // namespace tanul

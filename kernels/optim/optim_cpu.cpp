@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradient clipping and optimizer updates on the CPU, in tiles of kElementwiseTile elements.
-// Memory bound. Bytes an element: clip 4, SGD 12 (20 with velocity), Adam 28.
+// Gradient clipping, SGD and Adam on the CPU, in tiles of kElementwiseTile elements.
+// Memory bound. Bytes an element: clip by norm 4, by value 8, SGD 12 (20 with velocity), Adam 28 (36 with
+// AMSGrad).
 // Numerics: the norm is summed in double, eight sums side by side in a tile, tiles in order; updates
-// are float, their scalar factors are computed in double and rounded once.
+// are float, their scalar factors are computed in double and rounded once. AMSGrad is double inside.
 // The updates work in place: operand w of `in` and of `out` is the same memory, and so are the states.
+#include "kernels/optim/optim_cpu.h"
+
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/parallel.h"
@@ -64,8 +68,21 @@ int launch_clip_scale_tiles(Stream* stream, const StepArgs& args) {
   return 0;
 }
 
+int launch_clip_value_elementwise(Stream* stream, const StepArgs& args) {
+  const float limit = args.params_as<ClipValueParams>().max_value;
+  const float* g = args.in[0].as<float>();
+  float* clipped = args.out[0].as<float>();
+  cpu::parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      // NaN passes both comparisons
+      clipped[i] = g[i] > limit ? limit : g[i] < -limit ? -limit : g[i];
+    }
+  });
+  return 0;
+}
+
 float grad_scale(const StepArgs& args, int clip) {
-  return args.in_count > clip && args.in[clip].present() ? args.in[clip].as<float>()[1] : 1.0f;
+  return static_cast<float>(cpu::grad_scale(args, clip));
 }
 
 int launch_sgd_update_elementwise(Stream* stream, const StepArgs& args) {
@@ -75,11 +92,12 @@ int launch_sgd_update_elementwise(Stream* stream, const StepArgs& args) {
   float* v = args.in_count > 2 && args.in[2].present() ? args.out[1].as<float>() : nullptr;
   const float scale = grad_scale(args, 3);
   const float lr = args.block->lr * params.lr_scale;
+  const auto momentum = static_cast<float>(cpu::momentum_of(args, params.momentum));
   const bool is_first = args.block->step == 0;
   cpu::parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
     cpu::sgd_update(w + begin, g + begin, v == nullptr ? nullptr : v + begin, end - begin, lr,
-                    params.momentum, params.dampening, params.weight_decay, params.nesterov != 0,
-                    is_first, scale);
+                    momentum, params.dampening, params.weight_decay, params.nesterov != 0, is_first,
+                    scale);
   });
   return 0;
 }
@@ -93,7 +111,8 @@ int launch_adam_update_elementwise(Stream* stream, const StepArgs& args) {
   const float scale = grad_scale(args, 4);
   const double t = static_cast<double>(args.block->step) + 1;
   const double lr = static_cast<double>(args.block->lr) * static_cast<double>(params.lr_scale);
-  const double correction1 = 1 - std::pow(static_cast<double>(params.beta1), t);
+  const double beta1 = cpu::momentum_of(args, params.beta1);
+  const double correction1 = 1 - std::pow(beta1, t);
   const double correction2 = 1 - std::pow(static_cast<double>(params.beta2), t);
   const double weight_decay = static_cast<double>(params.weight_decay);
   const bool decoupled = params.decoupled != 0;
@@ -103,9 +122,47 @@ int launch_adam_update_elementwise(Stream* stream, const StepArgs& args) {
   const float l2 = decoupled ? 0.0f : params.weight_decay;
   cpu::parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
     cpu::adam_update(w + begin, g + begin, m + begin, v + begin, end - begin, step_size,
-                     params.beta1, params.beta2, params.eps, inv_sqrt_correction2, decay_factor, l2,
-                     scale);
+                     static_cast<float>(beta1), params.beta2, params.eps, inv_sqrt_correction2,
+                     decay_factor, l2, scale);
   });
+  return 0;
+}
+
+const char* without_maximum(const StepArgs& args) {
+  return cpu::has_operand(args, 5) ? "AMSGrad keeps a maximum" : nullptr;
+}
+
+template <size_t N>
+void adam_double(Stream* stream, const StepArgs& args, const std::array<int, N>& places) {
+  const AdamParams& params = args.params_as<AdamParams>();
+  const double t = cpu::step_number(args);
+  const double lr = cpu::rate_of(args, params.lr_scale);
+  const double beta1 = cpu::momentum_of(args, params.beta1);
+  const double beta2 = static_cast<double>(params.beta2);
+  const double step = lr / (1 - std::pow(beta1, t));
+  const double correction2 = 1 - std::pow(beta2, t);
+  const double eps = static_cast<double>(params.eps);
+  const double decay = static_cast<double>(params.weight_decay);
+  const double shrink = params.decoupled != 0 ? 1 - lr * decay : 1;
+  const double l2 = params.decoupled != 0 ? 0 : decay;
+  cpu::update_elements<N>(stream, args, places, 4,
+                          [=](double& w, double g, std::array<double, N>& s) {
+                            w *= shrink;
+                            g += l2 * w;
+                            s[0] = beta1 * s[0] + (1 - beta1) * g;
+                            s[1] = beta2 * s[1] + (1 - beta2) * g * g;
+                            if constexpr (N == 3) s[2] = std::max(s[1], s[2]);
+                            w -= step * s[0] / (std::sqrt(s[N - 1] / correction2) + eps);
+                          });
+}
+
+int launch_adam_update_elementwise_double(Stream* stream, const StepArgs& args) {
+  if (cpu::has_operand(args, 5)) {
+    // `out` has no clip: v_max stands behind v, one place nearer than in `in`
+    adam_double<3>(stream, args, {2, 3, 4});
+  } else {
+    adam_double<2>(stream, args, {2, 3});
+  }
   return 0;
 }
 
@@ -114,12 +171,16 @@ constexpr Implementation kClip[] = {
 constexpr Implementation kSgd[] = {
     {"elementwise", supports_all, no_workspace, launch_sgd_update_elementwise}};
 constexpr Implementation kAdam[] = {
-    {"elementwise", supports_all, no_workspace, launch_adam_update_elementwise}};
+    {"elementwise", without_maximum, no_workspace, launch_adam_update_elementwise},
+    {"elementwise_double", supports_all, no_workspace, launch_adam_update_elementwise_double}};
+constexpr Implementation kClipValue[] = {
+    {"elementwise", supports_all, no_workspace, launch_clip_value_elementwise}};
 
 }  // namespace
 
 const ImplementationList cpu_clip_scale{kClip, 1};
+const ImplementationList cpu_clip_value{kClipValue, 1};
 const ImplementationList cpu_sgd_update{kSgd, 1};
-const ImplementationList cpu_adam_update{kAdam, 1};
+const ImplementationList cpu_adam_update{kAdam, 2};
 
 }  // namespace tanul

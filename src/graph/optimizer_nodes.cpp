@@ -5,90 +5,213 @@
 #include <utility>
 
 #include "kernels/op.h"
+#include "kernels/optim/averaging.h"
 #include "kernels/optim/optim.h"
 
 namespace tanul {
 
 namespace {
 
-// The mutation nodes of the optimizer, one per parameter, in parameter order.
-std::vector<Node> update_nodes(Graph& graph, const Model::Impl& model,
-                               const std::vector<ValueId>& parameters,
-                               const std::vector<ValueId>& gradients,
-                               const StepGraphOptions& options, ValueId clip) {
-  std::vector<Node> updates;
-  const auto add_state = [&](const ParameterInfo& info, const char* suffix) {
+// Makes the node that updates one parameter, by the kind of the optimizer.
+class UpdateMaker {
+ public:
+  UpdateMaker(Graph& graph, const ParameterInfo& info, ValueId w, ValueId g, ValueId clip,
+              bool decays)
+      : graph_(graph), info_(info), w_(w), g_(g), clip_(clip), decays_(decays) {
+    node_.layer = info.name.substr(0, info.name.rfind('.'));
+    node_.phase = Phase::update;
+  }
+
+  Node make(const Optimizer& optimizer) {
+    std::visit([this](const auto& o) { add(o); }, optimizer);
+    return std::move(node_);
+  }
+
+ private:
+  ValueId state(const char* suffix, float start = 0) {
     Value value;
-    value.name = info.name + suffix;
-    value.shape = info.shape;
+    value.name = info_.name + suffix;
+    value.shape = info_.shape;
     value.kind = ValueKind::state;
-    return graph.add_value(value);
-  };
+    if (start != 0) value.constant = {start};
+    return graph_.add_value(value);
+  }
+  float decay(float weight_decay) const { return decays_ ? weight_decay : 0.0f; }
+
+  template <typename P>
+  void set(OpKind kind, const P& params) {
+    node_.kind = kind;
+    node_.params = Params::of(params);
+  }
+  // in: w, g, the states, clip;  out: w, the states
+  void states(const std::vector<ValueId>& ids) {
+    node_.in = {w_, g_};
+    node_.out = {w_};
+    node_.in.insert(node_.in.end(), ids.begin(), ids.end());
+    node_.out.insert(node_.out.end(), ids.begin(), ids.end());
+    node_.in.push_back(clip_);
+  }
+
+  void add(const Sgd& o) {
+    set(OpKind::sgd_update,
+        SgdParams{o.momentum, o.dampening, decay(o.weight_decay), lr_scale_, o.nesterov});
+    states({o.momentum != 0 ? state(".momentum") : kNoValue});
+  }
+  template <typename A>
+  void add_adam(const A& o, bool is_decoupled) {
+    set(OpKind::adam_update, AdamParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_,
+                                        is_decoupled ? 1 : 0});
+    states({state(".adam_m"), state(".adam_v")});
+    if (!o.amsgrad) return;
+    const ValueId largest = state(".adam_v_max");
+    node_.in.push_back(largest);  // behind the clip scale
+    node_.out.push_back(largest);
+  }
+  void add(const Adam& o) { add_adam(o, false); }
+  void add(const AdamW& o) { add_adam(o, true); }
+  void add(const Adagrad& o) {
+    set(OpKind::adagrad_update, AdagradParams{o.lr_decay, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adagrad_sum", o.initial)});
+  }
+  void add(const Adadelta& o) {
+    set(OpKind::adadelta_update, AdadeltaParams{o.rho, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adadelta_g2"), state(".adadelta_u2")});
+  }
+  void add(const RmsProp& o) {
+    set(OpKind::rmsprop_update,
+        RmsPropParams{o.alpha, o.eps, o.momentum, decay(o.weight_decay), lr_scale_});
+    states({state(".rmsprop_v"), o.centered ? state(".rmsprop_m") : kNoValue,
+            o.momentum != 0 ? state(".momentum") : kNoValue});
+  }
+  void add(const Adamax& o) {
+    set(OpKind::adamax_update,
+        AdamaxParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adam_m"), state(".adamax_u")});
+  }
+  void add(const NAdam& o) {
+    set(OpKind::nadam_update, NAdamParams{o.beta1, o.beta2, o.eps, o.momentum_decay,
+                                          decay(o.weight_decay), lr_scale_, o.decoupled});
+    states({state(".adam_m"), state(".adam_v")});
+  }
+  void add(const RAdam& o) {
+    set(OpKind::radam_update,
+        RAdamParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_, o.decoupled});
+    states({state(".adam_m"), state(".adam_v")});
+  }
+  void add(const Lion& o) {
+    set(OpKind::lion_update, LionParams{o.beta1, o.beta2, decay(o.weight_decay), lr_scale_});
+    states({state(".momentum")});
+  }
+  void add(const Lars& o) {
+    set(OpKind::lars_update,
+        LarsParams{o.momentum, o.trust_coefficient, decay(o.weight_decay), lr_scale_});
+    states({state(".momentum")});
+  }
+  void add(const Lamb& o) {
+    set(OpKind::lamb_update, LambParams{o.beta1, o.beta2, o.eps, decay(o.weight_decay), lr_scale_});
+    states({state(".adam_m"), state(".adam_v")});
+  }
+  void add(const Muon& o) {
+    if (info_.shape.rank() < 2) {
+      // The step's rate is Muon's own times the schedule's factor.
+      lr_scale_ *= o.lr > 0 ? o.adamw.lr / o.lr : 1.0f;
+      return add(o.adamw);
+    }
+    set(OpKind::muon_update, MuonParams{o.momentum, o.eps, decay(o.weight_decay), lr_scale_,
+                                        o.ns_steps, o.nesterov, o.match_rms_adamw});
+    states({state(".momentum")});
+  }
+
+  Graph& graph_;
+  const ParameterInfo& info_;
+  const ValueId w_, g_, clip_;
+  const bool decays_;
+  float lr_scale_ = 1;
+  Node node_;
+};
+
+// Mutations that follow one another: each is placed behind the one before it.
+using Chain = std::vector<Node>;
+
+ValueId follower(Graph& graph, const ParameterInfo& info, const char* suffix) {
+  Value value;
+  value.name = info.name + suffix;
+  value.shape = info.shape;
+  value.kind = ValueKind::state;
+  value.starts_as = info.name;
+  return graph.add_value(value);
+}
+
+// The mutation nodes of each parameter, in parameter order: update, lookahead, average.
+std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
+                                 const std::vector<ValueId>& parameters,
+                                 const std::vector<ValueId>& gradients,
+                                 const StepGraphOptions& options, ValueId clip) {
+  std::vector<Chain> chains;
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (gradients[i] == kNoValue) continue;
     const ParameterInfo& info = model.parameters[i];
-    const bool decays = options.decay_biases || !info.is_bias;
     const ValueId w = parameters[i];
-    const ValueId g = gradients[i];
-    Node node;
-    node.layer = info.name.substr(0, info.name.rfind('.'));
-    node.phase = Phase::update;
-    if (const auto* sgd = std::get_if<Sgd>(&options.optimizer)) {
-      node.kind = OpKind::sgd_update;
-      const ValueId v = sgd->momentum != 0 ? add_state(info, ".momentum") : kNoValue;
-      node.in = {w, g, v, clip};
-      node.out = {w, v};
-      node.params = Params::of(SgdParams{sgd->momentum, sgd->dampening,
-                                         decays ? sgd->weight_decay : 0.0f, 1.0f, sgd->nesterov});
-    } else {
-      const auto* adam = std::get_if<Adam>(&options.optimizer);
-      const auto* adamw = std::get_if<AdamW>(&options.optimizer);
-      node.kind = OpKind::adam_update;
-      const ValueId m = add_state(info, ".adam_m");
-      const ValueId v = add_state(info, ".adam_v");
-      node.in = {w, g, m, v, clip};
-      node.out = {w, m, v};
-      node.params = adam != nullptr
-                        ? Params::of(AdamParams{adam->beta1, adam->beta2, adam->eps,
-                                                decays ? adam->weight_decay : 0.0f, 1.0f, 0})
-                        : Params::of(AdamParams{adamw->beta1, adamw->beta2, adamw->eps,
-                                                decays ? adamw->weight_decay : 0.0f, 1.0f, 1});
+    const bool decays = options.decay_biases || !(info.is_bias || info.is_norm);
+    UpdateMaker maker(graph, info, w, gradients[i], clip, decays);
+    Chain chain{maker.make(options.optimizer)};
+    const std::string layer = chain.front().layer;
+    if (options.lookahead_k > 0) {
+      const ValueId slow = follower(graph, info, ".slow");
+      chain.push_back({OpKind::lookahead_update,
+                       layer,
+                       Phase::update,
+                       Params::of(LookaheadParams{static_cast<int32_t>(options.lookahead_k),
+                                                  static_cast<float>(options.lookahead_alpha)}),
+                       {slow, w},
+                       {slow, w}});
     }
-    updates.push_back(std::move(node));
+    if (options.ema_decay > 0) {
+      const ValueId average = follower(graph, info, ".ema");
+      chain.push_back({OpKind::ema_update,
+                       layer,
+                       Phase::update,
+                       Params::of(EmaParams{static_cast<float>(options.ema_decay)}),
+                       {average, w},
+                       {average}});
+    }
+    chains.push_back(std::move(chain));
   }
-  return updates;
+  return chains;
 }
 
-// Puts each update right behind the last node that reads its parameter or makes its gradient, so
-// that the gradient's memory is free again at once.
-void schedule_updates(Graph& graph, std::vector<Node> updates) {
+// Puts each mutation right behind the last node that touches what it touches, so that the gradient's
+// memory is free again at once.
+void schedule_updates(Graph& graph, std::vector<Chain> chains) {
   std::vector<ValueId> root(graph.values.size());  // what a value is a view of
   for (size_t i = 0; i < root.size(); ++i) root[i] = static_cast<ValueId>(i);
   for (const Node& node : graph.nodes) {
     if (!op_is_view(node.kind)) continue;
     root[static_cast<size_t>(node.out.front())] = root[static_cast<size_t>(node.in.front())];
   }
-  std::vector<std::vector<Node>> behind(graph.nodes.size());
-  for (Node& update : updates) {
-    size_t last = 0;
-    for (size_t i = 0; i < graph.nodes.size(); ++i) {
-      const auto touches = [&](const std::vector<ValueId>& ids) {
-        return std::any_of(ids.begin(), ids.end(), [&](ValueId id) {
-          if (id == kNoValue) return false;
-          return std::any_of(update.in.begin(), update.in.end(), [&](ValueId own) {
-            return own != kNoValue &&
-                   root[static_cast<size_t>(own)] == root[static_cast<size_t>(id)];
-          });
-        });
-      };
-      if (touches(graph.nodes[i].in) || touches(graph.nodes[i].out)) last = i;
+  std::vector<size_t> last_touch(graph.values.size(), 0);  // by root
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    for (const std::vector<ValueId>* ids : {&graph.nodes[i].in, &graph.nodes[i].out}) {
+      for (ValueId id : *ids) {
+        if (id != kNoValue) last_touch[static_cast<size_t>(root[static_cast<size_t>(id)])] = i;
+      }
     }
-    behind[last].push_back(std::move(update));
+  }
+  std::vector<std::vector<Node>> behind(std::max<size_t>(1, graph.nodes.size()));
+  for (Chain& chain : chains) {
+    size_t last = 0;
+    for (Node& update : chain) {
+      for (ValueId id : update.in) {
+        if (id == kNoValue) continue;
+        last = std::max(last, last_touch[static_cast<size_t>(root[static_cast<size_t>(id)])]);
+      }
+      behind[last].push_back(std::move(update));
+    }
   }
   std::vector<Node> nodes = std::move(graph.nodes);
   graph.nodes.clear();
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    graph.nodes.push_back(std::move(nodes[i]));
+  for (size_t i = 0; i < behind.size(); ++i) {
+    if (i < nodes.size()) graph.nodes.push_back(std::move(nodes[i]));
     for (Node& update : behind[i]) {
       graph.add_mutation(update.kind, update.layer, update.phase, update.in, update.out,
                          update.params);
@@ -96,11 +219,26 @@ void schedule_updates(Graph& graph, std::vector<Node> updates) {
   }
 }
 
+std::vector<ValueId> clipped_by_value(Graph& graph, std::vector<ValueId> gradients,
+                                      double max_value) {
+  for (ValueId& g : gradients) {
+    if (g == kNoValue) continue;
+    g = graph
+            .add_node(OpKind::clip_value, "clip", Phase::update, {g},
+                      Params::of(ClipValueParams{static_cast<float>(max_value)}))
+            .front();
+  }
+  return gradients;
+}
+
 }  // namespace
 
 void append_optimizer(Graph& graph, const Model::Impl& model,
-                      const std::vector<ValueId>& parameters, const std::vector<ValueId>& gradients,
+                      const std::vector<ValueId>& parameters, std::vector<ValueId> gradients,
                       const StepGraphOptions& options, std::vector<Node> mutations) {
+  if (options.clip_value > 0) {
+    gradients = clipped_by_value(graph, std::move(gradients), options.clip_value);
+  }
   ValueId clip = kNoValue;
   if (options.clip_norm > 0) {
     std::vector<ValueId> present;
@@ -112,9 +250,9 @@ void append_optimizer(Graph& graph, const Model::Impl& model,
                          Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
                .front();
   }
-  std::vector<Node> updates = update_nodes(graph, model, parameters, gradients, options, clip);
-  for (Node& mutation : mutations) updates.push_back(std::move(mutation));
-  schedule_updates(graph, std::move(updates));
+  std::vector<Chain> chains = update_chains(graph, model, parameters, gradients, options, clip);
+  for (Node& mutation : mutations) chains.push_back({std::move(mutation)});
+  schedule_updates(graph, std::move(chains));
 }
 
 }  // namespace tanul

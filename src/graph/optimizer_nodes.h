@@ -14,7 +14,7 @@ namespace tanul {
 // there. `mutations` are other nodes that write persistent values (running statistics): each is placed
 // behind the last reader of what it touches.
 void append_optimizer(Graph& graph, const Model::Impl& model,
-                      const std::vector<ValueId>& parameters, const std::vector<ValueId>& gradients,
+                      const std::vector<ValueId>& parameters, std::vector<ValueId> gradients,
                       const StepGraphOptions& options, std::vector<Node> mutations);
 
 }  // namespace tanul

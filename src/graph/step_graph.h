@@ -32,8 +32,12 @@ struct StepGraphOptions {
   // Read where is_training:
   Optimizer optimizer = Sgd{};
   double clip_norm = 0;
+  double clip_value = 0;
   bool decay_biases = true;
   bool recompute = true;  // what is cheap to compute again is not kept for the backward pass
+  double ema_decay = 0;
+  int64_t lookahead_k = 0;
+  double lookahead_alpha = 0.5;
 };
 
 struct StepGraph {

@@ -3,6 +3,7 @@
 
 #include "core/format.h"
 #include "recipe/layer_kind.h"
+#include "recipe/settings.h"
 
 namespace tanul::recipe {
 
@@ -12,6 +13,8 @@ namespace {
 std::vector<KeySet> with_layers(std::vector<KeySet> sets) {
   for (const LayerKind& layer : all_layers()) sets.push_back({layer.name, layer.keys});
   for (const LossKindInfo& loss : all_losses()) sets.push_back({loss.name, loss.keys});
+  for (const KeySet& set : optimizer_key_sets()) sets.push_back(set);
+  for (const KeySet& set : schedule_key_sets()) sets.push_back(set);
   return sets;
 }
 
@@ -23,8 +26,9 @@ const std::vector<KeySet>& all_key_sets() {
       {"data", {"path", "normalize", "validation", "test", "stratified"}},
       {"normalize", {"mean", "std"}},
       {"train",
-       {"epochs", "batch", "optimizer", "schedule", "init", "seed", "clip_norm", "decay_biases",
-        "drop_last", "shuffle", "patience", "keep_best", "device", "threads", "force"}},
+       {"epochs", "batch", "optimizer", "schedule", "init", "seed", "clip_value", "clip_norm",
+        "decay_biases", "drop_last", "shuffle", "patience", "keep_best", "device", "threads",
+        "force"}},
       {"block", {"params", "layers", "main", "shortcut", "shortcut_when", "then"}},
       {"layer", {"name", "from", "repeat"}},
       {"automatic", {}},
@@ -37,12 +41,6 @@ const std::vector<KeySet>& all_key_sets() {
       {"he_uniform", {"fan", "gain"}},
       {"he_normal", {"fan", "gain"}},
       {"lecun_normal", {}},
-      {"sgd", {"lr", "momentum", "dampening", "weight_decay", "nesterov"}},
-      {"adam", {"lr", "beta1", "beta2", "eps", "weight_decay"}},
-      {"adamw", {"lr", "beta1", "beta2", "eps", "weight_decay"}},
-      {"schedule constant", {"warmup"}},
-      {"schedule step", {"every", "gamma", "warmup"}},
-      {"schedule cosine", {"warmup", "floor"}},
   });
   return sets;
 }
@@ -76,16 +74,6 @@ const Keys& init_kinds() {
   static const Keys kinds{"automatic",        "constant",       "uniform",       "normal",
                           "truncated_normal", "glorot_uniform", "glorot_normal", "he_uniform",
                           "he_normal",        "lecun_normal"};
-  return kinds;
-}
-
-const Keys& optimizer_kinds() {
-  static const Keys kinds{"sgd", "adam", "adamw"};
-  return kinds;
-}
-
-const Keys& schedule_kinds() {
-  static const Keys kinds{"constant", "step", "cosine"};
   return kinds;
 }
 

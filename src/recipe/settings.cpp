@@ -5,19 +5,13 @@
 
 #include "core/format.h"
 #include "core/suggest.h"
+#include "recipe/fields.h"
 
 namespace tanul::recipe {
 
 namespace {
 
 constexpr int64_t kMostInt = std::numeric_limits<int64_t>::max();
-constexpr double kMostFloat = std::numeric_limits<float>::max();
-const Range kAny{-kMostFloat, kMostFloat};
-const Range kNotNegative{0, kMostFloat};
-const Range kPositive{0, kMostFloat, true};
-const Range kShare{0, 1};                  // 0 … 1
-const Range kBelowOne{0, 1, false, true};  // 0 <= x < 1
-
 float as_float(double value) { return static_cast<float>(value); }
 
 template <typename T>
@@ -124,83 +118,6 @@ std::string init_toml(const Init& init) {
   return {};
 }
 
-namespace {
-
-Optimizer read_optimizer(const Source& source, const TomlNode* node) {
-  if (node == nullptr) return Sgd{};
-  const Choice choice = read_choice(source, *node, "[train] optimizer", optimizer_kinds());
-  const TableReader r(source, choice.options, "optimizer " + choice.kind, keys_of(choice.kind));
-  if (choice.kind == "sgd") {
-    Sgd o;
-    o.lr = as_float(r.number("lr", o.lr, kPositive));
-    o.momentum = as_float(r.number("momentum", o.momentum, kBelowOne));
-    o.dampening = as_float(r.number("dampening", o.dampening, kShare));
-    o.weight_decay = as_float(r.number("weight_decay", o.weight_decay, kNotNegative));
-    o.nesterov = r.boolean("nesterov", o.nesterov);
-    if (o.nesterov && (o.momentum == 0 || o.dampening != 0)) {
-      fail_at(source, r.where("nesterov"),
-              "optimizer sgd: nesterov needs a momentum above 0 and no dampening, got {} and {}",
-              o.momentum, o.dampening);
-    }
-    return o;
-  }
-  const auto adam_keys = [&](auto o) {
-    o.lr = as_float(r.number("lr", o.lr, kPositive));
-    o.beta1 = as_float(r.number("beta1", o.beta1, kBelowOne));
-    o.beta2 = as_float(r.number("beta2", o.beta2, kBelowOne));
-    o.eps = as_float(r.number("eps", o.eps, kPositive));
-    o.weight_decay = as_float(r.number("weight_decay", o.weight_decay, kNotNegative));
-    return o;
-  };
-  if (choice.kind == "adam") return adam_keys(Adam{});
-  return adam_keys(AdamW{});
-}
-
-std::string optimizer_toml(const Optimizer& optimizer) {
-  if (const auto* o = std::get_if<Sgd>(&optimizer)) {
-    return fmt::format(
-        "{{ sgd = {{ lr = {}, momentum = {}, dampening = {}, weight_decay = {}, nesterov = {} }} "
-        "}}",
-        o->lr, o->momentum, o->dampening, o->weight_decay, bool_toml(o->nesterov));
-  }
-  const auto adam_toml = [](const char* name, const auto& o) {
-    return fmt::format(
-        "{{ {} = {{ lr = {}, beta1 = {}, beta2 = {}, eps = {}, weight_decay = {} }} }}", name, o.lr,
-        o.beta1, o.beta2, o.eps, o.weight_decay);
-  };
-  if (const auto* o = std::get_if<Adam>(&optimizer)) return adam_toml("adam", *o);
-  return adam_toml("adamw", std::get<AdamW>(optimizer));
-}
-
-Schedule read_schedule(const Source& source, const TomlNode* node) {
-  if (node == nullptr) return {};
-  const Choice choice = read_choice(source, *node, "[train] schedule", schedule_kinds());
-  const TableReader r(source, choice.options, "schedule " + choice.kind,
-                      keys_of("schedule " + choice.kind));
-  const double warmup = r.number("warmup", 0, kNotNegative);
-  if (choice.kind == "step") {
-    const Schedule usual;
-    return Schedule::step(r.number("every", usual.every, kPositive),
-                          r.number("gamma", usual.gamma, kPositive), warmup);
-  }
-  if (choice.kind == "cosine") return Schedule::cosine(warmup, r.number("floor", 0, kShare));
-  return Schedule::constant(warmup);
-}
-
-std::string schedule_toml(const Schedule& s) {
-  switch (s.kind) {
-    case Schedule::Kind::step:
-      return fmt::format("{{ step = {{ every = {}, gamma = {}, warmup = {} }} }}", s.every, s.gamma,
-                         s.warmup);
-    case Schedule::Kind::cosine:
-      return fmt::format("{{ cosine = {{ warmup = {}, floor = {} }} }}", s.warmup, s.floor);
-    case Schedule::Kind::constant: break;
-  }
-  return fmt::format("{{ constant = {{ warmup = {} }} }}", s.warmup);
-}
-
-}  // namespace
-
 TrainSettings read_train(const Source& source, const TomlNode* table) {
   const TableReader r(source, table, "[train]", keys_of("train"));
   TrainSettings s;
@@ -216,6 +133,7 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
             "[train] schedule: a warm-up of {} epochs does not end within the {} epochs of the run",
             s.trainer.schedule.warmup, s.fit.epochs);
   }
+  s.trainer.clip_value = r.number("clip_value", s.trainer.clip_value, kNotNegative);
   s.trainer.clip_norm = r.number("clip_norm", s.trainer.clip_norm, kNotNegative);
   s.trainer.decay_biases = r.boolean("decay_biases", s.trainer.decay_biases);
   s.trainer.drop_last = r.boolean("drop_last", s.trainer.drop_last);
@@ -254,6 +172,7 @@ std::string train_toml(const TrainSettings& s) {
   line("schedule", schedule_toml(t.schedule));
   line("init", init_toml(s.init));
   line("seed", fmt::format("{}", t.seed));
+  line("clip_value", fmt::format("{}", t.clip_value));
   line("clip_norm", fmt::format("{}", t.clip_norm));
   line("decay_biases", bool_toml(t.decay_biases));
   line("drop_last", bool_toml(t.drop_last));

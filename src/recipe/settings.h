@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "recipe/reader.h"
 #include "tanul/recipe.h"
@@ -13,6 +14,14 @@ namespace tanul::recipe {
 // `what` names the place in messages: `conv2d "conv1": init`.
 Init read_init(const Source& source, const TomlNode& node, const std::string& what);
 std::string init_toml(const Init& init);
+
+// [train] optimizer and schedule; null: the default. Every kind is a table of fields (fields.h).
+Optimizer read_optimizer(const Source& source, const TomlNode* node);
+std::string optimizer_toml(const Optimizer& optimizer);
+std::vector<KeySet> optimizer_key_sets();
+Schedule read_schedule(const Source& source, const TomlNode* node);
+std::string schedule_toml(const Schedule& schedule);
+std::vector<KeySet> schedule_key_sets();
 
 // What [train] says, apart from what goes straight into TrainerOptions and FitOptions.
 struct TrainSettings {

@@ -118,6 +118,7 @@ struct Trainer::Impl {
     result.targets = key.targets;
     result.optimizer = options.optimizer;
     result.clip_norm = options.clip_norm;
+    result.clip_value = options.clip_value;
     result.decay_biases = options.decay_biases;
     return result;
   }
@@ -249,8 +250,9 @@ struct Trainer::Impl {
 
   // One training step on what lies in the plan's inputs.
   StepStats train_step(Plan& plan) {
-    const StepBlock next{options.seed, static_cast<uint64_t>(steps),
-                         static_cast<float>(lr_of_next_step()), 0};
+    const StepBlock next{
+        options.seed, static_cast<uint64_t>(steps), static_cast<float>(lr_of_next_step()),
+        static_cast<float>(options.schedule.momentum(steps, steps_per_epoch, options.epochs))};
     backend->copy_in(block(), &next, sizeof next);
     run(plan);
     ++steps;

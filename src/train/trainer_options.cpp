@@ -48,11 +48,9 @@ void check_options(const TrainerOptions& o) {
   check_range("batch", static_cast<double>(o.batch), 1, 1 << 24);
   check_range("learning rate", learning_rate(o.optimizer), 0, kMost);
   check_range("clip_norm", o.clip_norm, 0, kMost);
+  check_range("clip_value", o.clip_value, 0, kMost);
   check_range("epochs", o.epochs, 0, 1e9);
-  check_range("warmup", o.schedule.warmup, 0, 1e9);
-  check_range("schedule floor", o.schedule.floor, 0, 1);
-  check_range("schedule gamma", o.schedule.gamma, 0, kMost);
-  check_range("schedule every", o.schedule.every, 1e-9, 1e9);
+  o.schedule.check();
   if (const auto* sgd = std::get_if<Sgd>(&o.optimizer)) {
     check_range("momentum", sgd->momentum, 0, 1);
     check_range("dampening", sgd->dampening, 0, 1);
@@ -84,6 +82,7 @@ PlanInfo make_plan(const Model& model, const TrainerOptions& options, bool is_tr
   graph_options.targets = default_targets(model);
   graph_options.optimizer = options.optimizer;
   graph_options.clip_norm = options.clip_norm;
+  graph_options.clip_value = options.clip_value;
   graph_options.decay_biases = options.decay_biases;
   return Plan(model, graph_options, plan_options(*backend, options)).info();
 }

@@ -17,6 +17,17 @@ OpCase clip(const std::string& why, float max_norm, const std::vector<In>& gradi
 
 In clip_of(double scale) { return {{2}, list({123, scale})}; }
 
+OpCase clip_value(const std::string& why, float max_value, const In& gradient) {
+  return {"clip_value " + why,
+          OpKind::clip_value,
+          Params::of(ClipValueParams{max_value}),
+          {gradient},
+          {},
+          {},
+          1,
+          false};
+}
+
 OpCase sgd(const std::string& why, const SgdParams& params, const Shape& w = {5, 7},
            const In& clip_scale = absent()) {
   OpCase op{"sgd " + why, OpKind::sgd_update, Params::of(params), {}, {}, {}, kSteps, false};
@@ -32,6 +43,14 @@ OpCase adam(const std::string& why, const AdamParams& params, const Shape& w = {
   OpCase op{"adam " + why, OpKind::adam_update, Params::of(params), {}, {}, {}, kSteps, false};
   op.in = {{w, {}}, {w, gradient}, {w, list({0})}, {w, list({0})}, clip_scale};
   op.mutates = {{0, 0}, {2, 1}, {3, 2}};
+  return op;
+}
+
+OpCase amsgrad(const std::string& why, const AdamParams& params, const Shape& w = {5, 7},
+               const In& clip_scale = absent()) {
+  OpCase op = adam("AMSGrad " + why, params, w, clip_scale);
+  op.in.push_back({w, list({0})});
+  op.mutates.emplace_back(5, 3);
   return op;
 }
 
@@ -71,6 +90,17 @@ std::vector<OpCase> optim_cases() {
            {Fill::normal, 1e6, {}}),
       adam("of one weight", {0.9f, 0.999f, 1e-8f, 0.01f, 1, 1}, {1}),
       adam("of several tiles", {0.9f, 0.999f, 1e-8f, 0.01f, 1, 1}, {3, 16000}),
+      amsgrad("plain", {0.9f, 0.999f, 1e-8f, 0, 1, 0}),
+      amsgrad("that forgets fast: the maximum counts", {0.9f, 0.5f, 1e-8f, 0, 1, 0}),
+      amsgrad("decoupled", {0.9f, 0.99f, 1e-8f, 0.05f, 1, 1}),
+      amsgrad("with clipping and L2", {0.9f, 0.99f, 1e-8f, 0.1f, 1, 0}, {9}, clip_of(0.4)),
+      amsgrad("of several tiles", {0.9f, 0.999f, 1e-8f, 0.01f, 1, 1}, {3, 16000}),
+      clip_value("of normal numbers", 0.5f, {{7, 9}, {}}),
+      clip_value("at the limits, infinities and NaN", 2,
+                 {{9}, list({-2, 2, 2.5, -2.5, 0, HUGE_VAL, -HUGE_VAL, NAN, 1})}),
+      clip_value("that clips nothing", 1e6f, {{40}, {}}),
+      clip_value("of one element", 0.1f, {{1}, list({-7})}),
+      clip_value("of several tiles", 1, {{3, 16000}, {}}),
       clip("of one gradient above the limit", 1, {{{40}, {}}}),
       clip("below the limit: scale 1", 1000, {{{40}, {}}}),
       clip("of zeros: scale 1", 1, {{{5}, list({0})}}),
@@ -116,6 +146,20 @@ std::vector<RejectCase> optim_rejections() {
        OpKind::clip_scale,
        Params::of(ClipParams{1}),
        {w, {{3}, {}, DType::i32}}},
+      {"clip_value \"layer\": max_value is above 0, got 0",
+       OpKind::clip_value,
+       Params::of(ClipValueParams{0}),
+       {w}},
+      {"clip_value \"layer\": gradients are f32, got i32",
+       OpKind::clip_value,
+       Params::of(ClipValueParams{1}),
+       {{{3}, {}, DType::i32}}},
+      {"adam_update \"layer\": the largest second moment is f32 of the shape of the weights [5, "
+       "7], "
+       "got f32 [7, 5]",
+       kAdam,
+       adam_params,
+       {w, w, w, w, absent(), other}},
       {"sgd_update \"layer\": the gradient is f32 of the shape of the weights [5, 7], got f32 [7, "
        "5]",
        kSgd,
@@ -180,7 +224,5 @@ std::vector<RejectCase> optim_rejections() {
        {{{5, 7}, {}, DType::u8}, w, w, w, absent()}},
   };
 }
-
-std::vector<Rule> optim_rules() { return {}; }
 
 }  // namespace tanul::test

@@ -6,7 +6,6 @@
 
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/linear/linear.h"
-#include "kernels/optim/optim.h"
 #include "kernels/pool/pool.h"
 #include "kernels/softmax_xent/softmax_xent.h"
 #include "ops/cases.h"
@@ -169,47 +168,6 @@ Bounds softmax_xent_bwd(const Params& params, const Tensors& in, const RefContex
   return {bound};
 }
 
-Bounds sgd(const Params& params, const Tensors& in, const RefContext& context) {
-  // At most eight roundings on the way of any term; T adds all terms with their absolute values.
-  const SgdParams& p = params.as<SgdParams>();
-  SgdParams positive = p;
-  positive.lr_scale = -p.lr_scale;  // w - lr g becomes |w| + lr |g|
-  const Tensors T = reference(OpKind::sgd_update, Params::of(positive), absolute(in), context);
-  return {relative(T[0], 8), relative(T[1], 6)};
-}
-
-Bounds adam(const Params& params, const Tensors& in, const Tensors& want,
-            const RefContext& context) {
-  const AdamParams& p = params.as<AdamParams>();
-  const double lr = static_cast<double>(context.lr) * static_cast<double>(p.lr_scale);
-  const double beta1 = static_cast<double>(p.beta1), beta2 = static_cast<double>(p.beta2);
-  const double t = static_cast<double>(context.step) + 1;
-  const double correction1 = 1 - std::pow(beta1, t), correction2 = 1 - std::pow(beta2, t);
-  const double clip = in.size() > 4 && in[4].present ? in[4][1] : 1;
-  const double l2 = p.decoupled != 0 ? 0 : static_cast<double>(p.weight_decay);
-  Bounds bounds(3);
-  for (int64_t i = 0; i < in[0].elems(); ++i) {
-    const double g = std::abs(clip * in[1][i]) + std::abs(l2 * in[0][i]);  // error 3 u g
-    const double m = beta1 * std::abs(in[2][i]) + (1 - beta1) * g;
-    const double v = beta2 * in[3][i] + (1 - beta2) * g * g;
-    const double m_error = 7 * kU * m + kSmallest;   // 3 of g, then 1 - beta, two products, a sum
-    const double v_error = 11 * kU * v + kSmallest;  // 6 of g^2, its rounding, the same four
-    const double root = std::sqrt(want[2][i]);
-    const double root_error =
-        (root > 0 ? std::min(v_error / root, std::sqrt(v_error)) : std::sqrt(v_error)) + kU * root;
-    const double scaled = 1 / std::sqrt(correction2);
-    const double denominator = root * scaled + static_cast<double>(p.eps);
-    const double update = std::abs(want[1][i]) / denominator * lr / correction1;
-    const double w_error = 3 * kU * (std::abs(in[0][i]) + std::abs(want[0][i])) +
-                           lr / correction1 * m_error / denominator +
-                           update * (8 * kU + root_error * scaled / denominator);
-    bounds[0].push_back(w_error + kSmallest);
-    bounds[1].push_back(m_error);
-    bounds[2].push_back(v_error);
-  }
-  return bounds;
-}
-
 Bounds input_load(const Tensors& in) {
   // v scale + shift: two rounded factors, a product and a sum: 4 u (|v scale| + |shift|).
   const RefTensor& samples = in[0];
@@ -255,9 +213,6 @@ std::vector<std::vector<double>> error_bounds(OpKind kind, const Params& params,
       return {relative(want[0], n + 4), {(n + 4) * kU * want[1][0], kU * want[1][1], 0, 0}};
     }
     case OpKind::mse_bwd: return {relative(want[0], 4)};
-    case OpKind::clip_scale: return {relative(want[0], 4)};  // the sum is double
-    case OpKind::sgd_update: return sgd(params, in, context);
-    case OpKind::adam_update: return adam(params, in, want, context);
     default: {
       const Rule* rule = find_rule(kind);
       if (rule != nullptr && rule->bounds != nullptr) {

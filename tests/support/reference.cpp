@@ -10,7 +10,6 @@
 #include "kernels/dropout/dropout.h"
 #include "kernels/layout/reshape.h"
 #include "kernels/linear/linear.h"
-#include "kernels/optim/optim.h"
 #include "kernels/pool/pool.h"
 #include "kernels/softmax_xent/softmax_xent.h"
 #include "ops/cases.h"
@@ -482,62 +481,6 @@ Tensors mse_bwd(const Params&, const Tensors& in, const RefContext&) {
 
 // --- optimizers -------------------------------------------------------------------------------
 
-Tensors clip_scale(const Params& params, const Tensors& in, const RefContext&) {
-  double sum = 0;
-  for (const RefTensor& g : in) {
-    for (double value : g.v) sum += value * value;
-  }
-  RefTensor clip({2});
-  clip[0] = std::sqrt(sum);
-  clip[1] = static_cast<double>(params.as<ClipParams>().max_norm) / (clip[0] + 1e-6);
-  if (clip[1] > 1) clip[1] = 1;
-  return {clip};
-}
-
-Tensors sgd_update(const Params& params, const Tensors& in, const RefContext& context) {
-  const SgdParams& p = params.as<SgdParams>();
-  const double lr = static_cast<double>(context.lr) * static_cast<double>(p.lr_scale);
-  const double momentum = static_cast<double>(p.momentum);
-  const double clip = is_present(in, 3) ? in[3][1] : 1;
-  const bool has_velocity = is_present(in, 2);
-  RefTensor w = in[0];
-  RefTensor v = has_velocity ? in[2] : RefTensor::absent();
-  for (int64_t i = 0; i < w.elems(); ++i) {
-    const double g = clip * in[1][i] + static_cast<double>(p.weight_decay) * w[i];
-    if (!has_velocity) {
-      w[i] -= lr * g;
-      continue;
-    }
-    v[i] = context.step == 0 ? g : momentum * v[i] + (1 - static_cast<double>(p.dampening)) * g;
-    w[i] -= lr * (p.nesterov != 0 ? g + momentum * v[i] : v[i]);
-  }
-  return {w, v};
-}
-
-Tensors adam_update(const Params& params, const Tensors& in, const RefContext& context) {
-  const AdamParams& p = params.as<AdamParams>();
-  const double lr = static_cast<double>(context.lr) * static_cast<double>(p.lr_scale);
-  const double beta1 = static_cast<double>(p.beta1), beta2 = static_cast<double>(p.beta2);
-  const double decay = static_cast<double>(p.weight_decay);
-  const double t = static_cast<double>(context.step) + 1;
-  const double clip = is_present(in, 4) ? in[4][1] : 1;
-  RefTensor w = in[0], m = in[2], v = in[3];
-  for (int64_t i = 0; i < w.elems(); ++i) {
-    double g = clip * in[1][i];
-    if (p.decoupled != 0) {
-      w[i] *= 1 - lr * decay;
-    } else {
-      g += decay * w[i];
-    }
-    m[i] = beta1 * m[i] + (1 - beta1) * g;
-    v[i] = beta2 * v[i] + (1 - beta2) * g * g;
-    const double m_hat = m[i] / (1 - std::pow(beta1, t));
-    const double v_hat = v[i] / (1 - std::pow(beta2, t));
-    w[i] -= lr * m_hat / (std::sqrt(v_hat) + static_cast<double>(p.eps));
-  }
-  return {w, m, v};
-}
-
 // --- views ------------------------------------------------------------------------------------
 
 Tensors reshape(const Params& params, const Tensors& in, const RefContext&) {
@@ -581,9 +524,6 @@ Reference find(OpKind kind) {
     case OpKind::softmax_xent_bwd: return softmax_xent_bwd;
     case OpKind::mse_fwd: return mse_fwd;
     case OpKind::mse_bwd: return mse_bwd;
-    case OpKind::clip_scale: return clip_scale;
-    case OpKind::sgd_update: return sgd_update;
-    case OpKind::adam_update: return adam_update;
     case OpKind::reshape: return reshape;
     default: {
       const Rule* rule = find_rule(kind);

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `infer` of every optimizer step looks at.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/op.h"
+
+namespace tanul::optim {
+
+// Written so that NaN fails.
+inline bool is_at_least_zero(float value) { return value >= 0 && std::isfinite(value); }
+inline bool is_share(float value) { return value >= 0 && value < 1; }
+
+inline void check_like_weights(const InferContext& context, int i, const char* name) {
+  if (context.dtype(i) != DType::f32 || context.shape(i) != context.shape(0)) {
+    context.reject("{} is f32 of the shape of the weights {}, got {} {}", name,
+                   context.shape(0).str(), dtype_name(context.dtype(i)), context.shape(i).str());
+  }
+}
+
+inline void check_clip(const InferContext& context, int i) {
+  if (context.has(i) && (context.dtype(i) != DType::f32 || context.shape(i) != Shape{2})) {
+    context.reject("the clip scale is f32 [2], got {} {}", dtype_name(context.dtype(i)),
+                   context.shape(i).str());
+  }
+}
+
+inline void check_common(const InferContext& context, float weight_decay, float lr_scale) {
+  if (context.dtype(0) != DType::f32) {
+    context.reject("weights are f32, got {}", dtype_name(context.dtype(0)));
+  }
+  if (!is_at_least_zero(weight_decay)) {
+    context.reject("weight_decay is at least 0, got {}", weight_decay);
+  }
+  if (!is_at_least_zero(lr_scale)) {
+    context.reject("the scale of the learning rate is at least 0, got {}", lr_scale);
+  }
+}
+
+inline void check_share(const InferContext& context, const char* name, float value) {
+  if (!is_share(value)) context.reject("{} is at least 0 and below 1, got {}", name, value);
+}
+
+inline void check_betas(const InferContext& context, float beta1, float beta2) {
+  if (!is_share(beta1) || !is_share(beta2)) {
+    context.reject("beta1 and beta2 are at least 0 and below 1, got {} and {}", beta1, beta2);
+  }
+}
+
+inline void check_eps(const InferContext& context, float eps) {
+  if (!(eps > 0)) context.reject("eps is above 0, got {}", eps);
+}
+
+// Operations an element.
+template <int PerElement>
+double flops_update(const StepArgs& args) {
+  return static_cast<double>(PerElement) * static_cast<double>(args.in[0].elems());
+}
+
+}  // namespace tanul::optim
