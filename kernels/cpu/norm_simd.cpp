@@ -444,18 +444,35 @@ void RowInputGradient(const float* dy, const float* x, int64_t n, float mean, fl
   });
 }
 
+// Rows run outside: a row's piece is contiguous, while two rows may be megabytes apart.
 void RowParameterSums(const float* dy, const float* x, int64_t rows, int64_t stride, int64_t n,
                       const float* mean, const float* inv_std, Sums* sums) {
+  constexpr int64_t kColumns = 512;
   const DD d;
   const D2F df;
-  accumulate_columns(
-      rows, n, sums, [&](const auto& access, int64_t r, int64_t c, VD& a, VD& b) HWY_ATTR {
-        const VD from = hn::Set(d, mean == nullptr ? 0.0 : static_cast<double>(mean[r]));
-        const VD g = hn::PromoteTo(d, access.load(df, dy + r * stride + c));
-        const VD distance = hn::Sub(hn::PromoteTo(d, access.load(df, x + r * stride + c)), from);
-        a = hn::Add(a, g);
-        b = hn::MulAdd(hn::Mul(g, hn::Set(d, static_cast<double>(inv_std[r]))), distance, b);
-      });
+  HWY_ALIGN double a[kColumns];
+  HWY_ALIGN double b[kColumns];
+  for (int64_t first = 0; first < n; first += kColumns) {
+    const int64_t columns = n - first < kColumns ? n - first : kColumns;
+    std::memset(a, 0, sizeof a);
+    std::memset(b, 0, sizeof b);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* dy_row = dy + r * stride + first;
+      const float* x_row = x + r * stride + first;
+      const VD from = hn::Set(d, mean == nullptr ? 0.0 : static_cast<double>(mean[r]));
+      const VD scale = hn::Set(d, static_cast<double>(inv_std[r]));
+      const auto add = [&](const auto& access, int64_t c) HWY_ATTR {
+        const VD g = hn::PromoteTo(d, access.load(df, dy_row + c));
+        const VD distance = hn::Sub(hn::PromoteTo(d, access.load(df, x_row + c)), from);
+        hn::Store(hn::Add(hn::Load(d, a + c), g), d, a + c);
+        hn::Store(hn::MulAdd(hn::Mul(g, scale), distance, hn::Load(d, b + c)), d, b + c);
+      };
+      int64_t c = 0;
+      for (; c + lanes_of(d) <= columns; c += lanes_of(d)) add(Whole{}, c);
+      if (c < columns) add(Part{static_cast<size_t>(columns - c)}, c);
+    }
+    for (int64_t c = 0; c < columns; ++c) sums[first + c] = {a[c], b[c]};
+  }
 }
 
 // --- across channels ---------------------------------------------------------------------------

@@ -20,6 +20,7 @@ namespace tanul {
 namespace {
 
 constexpr int64_t kTileElems = 16384;
+constexpr int64_t kChannelsPerTask = 64;
 
 float* data_or_null(const Operand& operand) {
   return operand.present() ? operand.as<float>() : nullptr;
@@ -255,16 +256,22 @@ int launch_group_norm_bwd_rows(Stream* stream, const StepArgs& args) {
   float* dgamma = data_or_null(args.out[1]);
   float* dbeta = data_or_null(args.out[2]);
   if (dgamma == nullptr && dbeta == nullptr) return 0;
-  for (int64_t c = 0; c < planes.C; ++c) {
-    cpu::Sums sum{0, 0};
+  const cpu::Blocks blocks = cpu::blocks_of_size(planes.C, kChannelsPerTask);
+  cpu::parallel_for(stream, blocks.count, [&](int64_t block, int) {
+    cpu::Sums sums[kChannelsPerTask] = {};
+    const int64_t begin = blocks.begin(block);
     for (int64_t sample = 0; sample < planes.N; ++sample) {
-      const int64_t plane = sample * planes.C + c;
-      sum.a += w.sums[plane].a;
-      sum.b += w.sums[plane].b * static_cast<double>(inv_stds[plane / planes.channels]);
+      for (int64_t i = 0; i < blocks.length(block); ++i) {
+        const int64_t plane = sample * planes.C + begin + i;
+        sums[i].a += w.sums[plane].a;
+        sums[i].b += w.sums[plane].b * static_cast<double>(inv_stds[plane / planes.channels]);
+      }
     }
-    if (dgamma != nullptr) dgamma[c] = static_cast<float>(sum.b);
-    if (dbeta != nullptr) dbeta[c] = static_cast<float>(sum.a);
-  }
+    for (int64_t i = 0; i < blocks.length(block); ++i) {
+      if (dgamma != nullptr) dgamma[begin + i] = static_cast<float>(sums[i].b);
+      if (dbeta != nullptr) dbeta[begin + i] = static_cast<float>(sums[i].a);
+    }
+  });
   return 0;
 }
 
