@@ -36,6 +36,7 @@ const OpDef op_add_fwd = {
     .grad = grad_add,
     .flops = flops_add,
     .in_place = {{0, 0}, {1, 0}},
+    .onnx = "Add",
 };
 
 }  // namespace tanul

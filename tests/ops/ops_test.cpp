@@ -123,9 +123,13 @@ std::string repetition_error(const Implementation& implementation, const Step& s
   }
   std::vector<std::pair<int, int>> pairs;
   for (const InPlace& pair : op.in_place) {
-    if (pair.in >= 0 && step.in.at(static_cast<size_t>(pair.in)).present) {
-      pairs.emplace_back(pair.in, pair.out);
+    if (pair.in < 0 || !step.in.at(static_cast<size_t>(pair.in)).present) continue;
+    // As in src/plan/liveness.cpp: what is repeated cannot be written over.
+    if (step.in[static_cast<size_t>(pair.in)].elems() !=
+        step.want.at(static_cast<size_t>(pair.out)).elems()) {
+      continue;
     }
+    pairs.emplace_back(pair.in, pair.out);
   }
   for (const auto& pair : pairs) {
     RunOptions options;

@@ -241,7 +241,6 @@ bool is_exact_on_integers(OpKind kind, const Params& params) {
     case OpKind::max_pool2d_bwd:
     case OpKind::relu_fwd:
     case OpKind::relu_bwd:
-    case OpKind::add_fwd:
     case OpKind::concat_fwd:
     case OpKind::concat_bwd: return true;
     case OpKind::avg_pool2d_fwd:

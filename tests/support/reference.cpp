@@ -269,7 +269,7 @@ Tensors avg_pool2d_bwd(const Params& params, const Tensors& in, const RefContext
   return {dx};
 }
 
-// --- activation, add, concat, dropout -----------------------------------------------------------
+// --- activation, concat, dropout ----------------------------------------------------------------
 
 template <ActivationKind kKind>
 Tensors activation_fwd(const Params&, const Tensors& in, const RefContext&) {
@@ -291,12 +291,6 @@ Tensors activation_bwd(const Params&, const Tensors& in, const RefContext&) {
     }
   }
   return {dx};
-}
-
-Tensors add_fwd(const Params&, const Tensors& in, const RefContext&) {
-  RefTensor y(in[0].shape);
-  for (int64_t i = 0; i < y.elems(); ++i) y[i] = in[0][i] + in[1][i];
-  return {y};
 }
 
 // Calls body(part, index in the part, index in the whole) for all elements.
@@ -515,7 +509,6 @@ Reference find(OpKind kind) {
     case OpKind::sigmoid_bwd: return activation_bwd<ActivationKind::sigmoid>;
     case OpKind::tanh_fwd: return activation_fwd<ActivationKind::tanh>;
     case OpKind::tanh_bwd: return activation_bwd<ActivationKind::tanh>;
-    case OpKind::add_fwd: return add_fwd;
     case OpKind::concat_fwd: return concat_fwd;
     case OpKind::concat_bwd: return concat_bwd;
     case OpKind::dropout_fwd: return dropout;
