@@ -349,8 +349,6 @@ Tensors dropout(const Params& params, const Tensors& in, const RefContext& conte
   return {y};
 }
 
-// --- optimizers -------------------------------------------------------------------------------
-
 // --- views ------------------------------------------------------------------------------------
 
 Tensors reshape(const Params& params, const Tensors& in, const RefContext&) {
