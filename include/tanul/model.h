@@ -15,6 +15,7 @@
 
 #include "tanul/export.h"
 #include "tanul/init.h"
+#include "tanul/loss.h"
 #include "tanul/tensor.h"
 
 namespace tanul {
@@ -138,7 +139,8 @@ struct SoftmaxCrossEntropyOptions {
   double label_smoothing = 0;                // 0 … 1
   std::vector<float> class_weights = {};     // one per class, >= 0; empty: all 1
   std::optional<int32_t> ignore_index = {};  // samples with this label count for nothing
-  double weight = 1;                         // of this loss, where a network has several
+  Reduction reduction = Reduction::mean;
+  double weight = 1;  // of this loss, where a network has several
   std::string name = {};
 };
 
@@ -152,7 +154,22 @@ struct ParameterInfo {
   bool is_norm = false;  // scale or shift of a normalisation
 };
 
-enum class LossKind { none, softmax_cross_entropy, mean_squared_error };
+enum class LossKind {
+  none,
+  softmax_cross_entropy,
+  mean_squared_error,
+  mean_absolute_error,
+  smooth_l1,
+  huber,
+  binary_cross_entropy,
+  focal,
+  hinge,
+  multi_margin,
+  negative_log_likelihood,
+  kl_divergence,
+  poisson_nll,
+  cosine_embedding,
+};
 
 // Where data goes into a network or comes out of it.
 struct PortInfo {
@@ -232,8 +249,28 @@ class TANUL_API ModelBuilder {
   Var dropout(Var x, const DropoutOptions& options = {});
 
   // A network may have several losses; their sum, each times its weight, is trained.
+  // Targets are class indices (i32: one a sample, or one for each position {...} behind the classes)
+  // or values (f32 of the shape of x); formulas in docs/MODEL.md, options in loss.h.
+  // Logits {C} or {C, ...} against class indices or probabilities.
   void softmax_cross_entropy(Var logits, const SoftmaxCrossEntropyOptions& options = {});
-  void mean_squared_error(Var x, const std::string& name = {}, double weight = 1);
+  // x: logarithms of probabilities {C}, {C, ...}; targets: class indices.
+  void negative_log_likelihood(Var x, const NegativeLogLikelihoodOptions& options = {});
+  // Scores {C}, {C, ...} against class indices.
+  void multi_margin(Var x, const MultiMarginOptions& options = {});
+  // Each element by itself, x of any shape. Targets: values, or class indices, which are read as 1 for
+  // the class and 0 for the others (hinge: -1).
+  void binary_cross_entropy(Var x, const BinaryCrossEntropyOptions& options = {});
+  void focal(Var logits, const FocalOptions& options = {});
+  void hinge(Var x, const HingeOptions& options = {});  // targets -1 or 1
+  void mean_squared_error(Var x, const LossOptions& options = {});
+  void mean_absolute_error(Var x, const LossOptions& options = {});
+  void smooth_l1(Var x, const SmoothL1Options& options = {});
+  void huber(Var x, const HuberOptions& options = {});
+  // x: logarithms of probabilities; targets: probabilities.
+  void kl_divergence(Var x, const KlDivergenceOptions& options = {});
+  void poisson_nll(Var x, const PoissonNllOptions& options = {});  // targets: counts, no indices
+  // Vectors a {D} and b {D}; targets f32 {}: 1 for pairs that belong together, -1 for others.
+  void cosine_embedding(Var a, Var b, const CosineEmbeddingOptions& options = {});
 
   // The initialiser of weights whose layer says `automatic`. Biases stay 0.
   void default_init(const Init& init);

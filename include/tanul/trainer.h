@@ -66,6 +66,9 @@ struct Evaluation {
   double seconds = 0;
   ConfusionMatrix confusion;   // classification only: of the first loss whose targets are labels
   std::vector<double> losses;  // of each loss, in the order of Model::losses()
+  // Of each loss with Reduction::none: its single losses [N, ...], in the order of the data; empty
+  // for the others.
+  std::vector<Tensor> sample_losses;
 };
 
 // What a callback may look at during an epoch.
@@ -112,8 +115,9 @@ class TANUL_API Trainer {
   // Loss and metrics over every sample exactly once, in evaluation mode.
   Evaluation evaluate(const DataView& data);
 
-  // The network's outputs [N, ...] for samples [N, ...]: probabilities where the loss is softmax
-  // cross-entropy, otherwise the last layer's values.
+  // The network's outputs [N, ...] for samples [N, ...]: probabilities where the loss starts from logits
+  // (softmax over the classes for softmax cross-entropy; the sigmoid of each for focal loss and binary
+  // cross-entropy of logits), otherwise the last layer's values.
   Tensor predict(const Tensor& samples);
   // Every output, in the order of Model::outputs(), for one tensor of samples for each input.
   std::vector<Tensor> predict(const std::vector<Tensor>& samples);

@@ -157,8 +157,7 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
   for (size_t i = 0; i < from.losses.size(); ++i) {
     Value target = from.graph.value(from.losses[i].target);
     target.dtype = options.targets[i];
-    const Shape& x = from.graph.value(from.losses[i].x).shape;
-    target.shape = target_shape(with_batch(x, options.batch), target.dtype);
+    target.shape = with_batch(target_shape(from, from.losses[i], target.dtype), options.batch);
     here[static_cast<size_t>(from.losses[i].target)] = graph.add_value(target);
   }
 

@@ -191,6 +191,7 @@ Evaluation Trainer::evaluate(const DataView& data) {
   const int64_t positions_each = output.elems() / classes;
   Evaluation result;
   if (classify) result.confusion = ConfusionMatrix(classes);
+  result.sample_losses.resize(t.losses.size());
   Totals totals(t.losses);
   std::vector<int64_t> positions;
   std::vector<float> values;
@@ -202,6 +203,7 @@ Evaluation Trainer::evaluate(const DataView& data) {
     t.load_batch(plan, data, positions.data(), count);
     t.run(plan);
     totals.add(t.stats_of(plan));
+    t.copy_single_losses(plan, first, data.size(), result.sample_losses);
     if (!classify) continue;
     values.resize(static_cast<size_t>(count * output.elems()));
     t.backend->copy_out(values.data(), plan.address(plan.step_graph().losses[classifier].x),
@@ -249,6 +251,12 @@ void softmax_rows(float* values, int64_t rows, int64_t classes, int64_t position
         value = static_cast<float>(std::exp(static_cast<double>(value) - largest) / sum);
       }
     }
+  }
+}
+
+void sigmoid(float* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    values[i] = static_cast<float>(1 / (1 + std::exp(-static_cast<double>(values[i]))));
   }
 }
 
@@ -300,8 +308,13 @@ std::vector<Tensor> Trainer::predict(const std::vector<Tensor>& samples) {
       const Shape& shape = t.outputs[o].shape;
       float* rows = results[o].data<float>() + first * shape.elems();
       t.backend->copy_out(rows, plan.address(graph.outputs[o]), key.batch * shape.elems() * 4);
-      if (t.loss_of_output(o) != LossKind::softmax_cross_entropy) continue;
-      softmax_rows(rows, key.batch, shape[0], shape.elems() / shape[0]);
+      switch (t.shown(o)) {
+        case Shown::as_they_are: break;
+        case Shown::softmax:
+          softmax_rows(rows, key.batch, shape[0], shape.elems() / shape[0]);
+          break;
+        case Shown::sigmoid: sigmoid(rows, key.batch * shape.elems()); break;
+      }
     }
   }
   return results;

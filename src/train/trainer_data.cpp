@@ -35,26 +35,29 @@ void Trainer::Impl::check_target(size_t loss, const Shape& shape, DType dtype,
                                  const char* what) const {
   const LossInfo& info = losses[loss];
   const std::string where = of_several(what, "loss", losses.size(), info.name);
-  const TargetForms forms = accepted_targets(info.kind);
+  const TargetForms& forms = target_forms[loss];
   if (dtype == DType::i32 && forms.labels) {
-    if (shape == info.output_shape.tail(1)) return;
+    if (shape == *forms.labels) return;
     if (info.output_shape.rank() == 1) {
       fail(Code::invalid_argument, "{}: class labels are one number a sample, got {}", where,
            shape.str());
     }
     fail(Code::invalid_argument,
          "{}: the output of model \"{}\" is {}, so class labels are {} a sample, got {}", where,
-         model.name(), info.output_shape.str(), info.output_shape.tail(1).str(), shape.str());
+         model.name(), info.output_shape.str(), forms.labels->str(), shape.str());
   }
   if (!forms.values) {
     fail(Code::invalid_argument, "{}: this loss wants i32 class labels, got {}", where,
          dtype_name(dtype));
   }
-  if (dtype != DType::f32 || shape != info.output_shape) {
+  if (dtype == DType::f32 && shape == *forms.values) return;
+  if (*forms.values == info.output_shape) {
     fail(Code::invalid_argument,
          "{}: the targets are {} of {}, but the output of model \"{}\" is {} of f32", where,
          shape.str(), dtype_name(dtype), model.name(), info.output_shape.str());
   }
+  fail(Code::invalid_argument, "{}: the targets are {} of {}, but this loss wants {} of f32", where,
+       shape.str(), dtype_name(dtype), forms.values->str());
 }
 
 void Trainer::Impl::check_labels(size_t loss, const int32_t* labels, int64_t count, int64_t sample,
@@ -85,6 +88,19 @@ void Trainer::Impl::check_data(const DataView& data, const char* what) const {
     for (int64_t n = 0; n < data.size(); ++n) {
       check_labels(i, static_cast<const int32_t*>(data.target(n, i)), per_sample, n, what);
     }
+  }
+}
+
+void Trainer::Impl::copy_single_losses(const Plan& plan, int64_t first, int64_t samples,
+                                       std::vector<Tensor>& to) const {
+  for (size_t i = 0; i < losses.size(); ++i) {
+    if (!has_single_losses(model.impl(), model.impl().losses[i])) continue;
+    const ValueId id = plan.step_graph().losses[i].loss;
+    Shape shape = plan.step_graph().graph.value(id).shape;
+    const int64_t each = shape.elems() / shape[0], count = shape.elems();
+    shape[0] = samples;
+    if (to[i].empty()) to[i] = Tensor(shape);
+    backend->copy_out(to[i].data<float>() + first * each, plan.address(id), count * 4);
   }
 }
 

@@ -15,6 +15,7 @@
 
 #include "backend/backend.h"
 #include "core/format.h"
+#include "graph/loss_targets.h"
 #include "graph/model.h"
 #include "plan/plan.h"
 #include "run/executor.h"
@@ -29,9 +30,6 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options);
 
 // Targets as a model's losses want them when no data has been seen yet.
 PortTypes default_targets(const Model& model);
-
-// The label that counts for nothing, where a loss has one.
-std::optional<int32_t> ignored_label(const Model::Impl& model, const Model::Impl::Loss& loss);
 
 // What tells the plans of a trainer apart.
 struct PlanKey {
@@ -58,6 +56,7 @@ struct Trainer::Impl {
   const std::vector<PortInfo> outputs;
   const std::vector<LossInfo> losses;
   std::vector<std::optional<int32_t>> ignore_index;  // of each loss
+  std::vector<TargetForms> target_forms;             // of each loss
   std::string why_not_gpu;
   std::unique_ptr<Backend> backend;
 
@@ -102,6 +101,7 @@ struct Trainer::Impl {
     options.threads = backend->threads();
     for (const Model::Impl::Loss& loss : model.impl().losses) {
       ignore_index.push_back(ignored_label(model.impl(), loss));
+      target_forms.push_back(accepted_targets(model.impl(), loss));
     }
     const PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
@@ -222,6 +222,9 @@ struct Trainer::Impl {
   void check_labels(size_t loss, const int32_t* labels, int64_t count, int64_t sample,
                     const char* what) const;
   void check_counts(size_t samples, size_t targets, const char* what) const;
+  // Losses with Reduction::none: those of an evaluated batch that starts at sample `first` of `samples`.
+  void copy_single_losses(const Plan& plan, int64_t first, int64_t samples,
+                          std::vector<Tensor>& to) const;
   void check_data(const DataView& data, const char* what) const;
 
   // --- steps -------------------------------------------------------------------------------------
@@ -282,12 +285,12 @@ struct Trainer::Impl {
   double step(const Tensor* samples, size_t sample_count, const Tensor* targets,
               size_t target_count);
 
-  // What the loss that looks at an output is; none where it is no loss's.
-  LossKind loss_of_output(size_t output) const {
+  // How an output is handed out: as its loss sees it.
+  Shown shown(size_t output) const {
     for (const Model::Impl::Loss& loss : model.impl().losses) {
-      if (loss.x == model.impl().outputs[output].value) return loss.kind;
+      if (loss.x == model.impl().outputs[output].value) return shown_outputs(model.impl(), loss);
     }
-    return LossKind::none;
+    return Shown::as_they_are;
   }
 
   PlanKey key_for(bool is_training, int64_t count, const DataView& data) const {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a trainer's options to a plan's, and what options are refused.
 #include "graph/loss_targets.h"
-#include "kernels/softmax_xent/softmax_xent.h"
 #include "train/trainer_impl.h"
 
 namespace tanul {
@@ -18,18 +17,9 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
 
 PortTypes default_targets(const Model& model) {
   PortTypes types;
-  const std::vector<LossInfo> losses = model.losses();
-  for (size_t i = 0; i < losses.size(); ++i) types[i] = default_target(losses[i].kind);
+  const std::vector<Model::Impl::Loss>& losses = model.impl().losses;
+  for (size_t i = 0; i < losses.size(); ++i) types[i] = default_target(model.impl(), losses[i]);
   return types;
-}
-
-std::optional<int32_t> ignored_label(const Model::Impl& model, const Model::Impl::Loss& loss) {
-  for (const Node& node : model.graph.nodes) {
-    if (node.layer != loss.layer || node.kind != OpKind::softmax_xent_fwd) continue;
-    const auto& p = node.params.as<SoftmaxXentParams>();
-    if (p.has_ignore_index != 0) return p.ignore_index;
-  }
-  return {};
 }
 
 namespace {

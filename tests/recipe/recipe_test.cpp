@@ -172,6 +172,49 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_FALSE(recipe.fit.keep_best);
 }
 
+TEST(Recipe, EveryLossAndOptionIsRead) {
+  const std::vector<std::pair<LossKind, std::string>> losses = {
+      {LossKind::softmax_cross_entropy,
+       "{ softmax_cross_entropy = { label_smoothing = 0.1, class_weights = [1, 2, 0.5], "
+       "ignore_index = -1, reduction = \"sum\" } }"},
+      {LossKind::binary_cross_entropy,
+       "{ binary_cross_entropy = { from_probabilities = false, class_weights = [1, 2, 3], "
+       "positive_weights = [0.5, 1, 2], reduction = \"none\" } }"},
+      {LossKind::binary_cross_entropy,
+       "{ binary_cross_entropy = { from_probabilities = true, class_weights = [], "
+       "positive_weights = [], reduction = \"mean\" } }"},
+      {LossKind::focal, "{ focal = { alpha = 0.75, gamma = 1.5, reduction = \"sum\" } }"},
+      {LossKind::focal, "{ focal = { alpha = \"none\", gamma = 2, reduction = \"mean\" } }"},
+      {LossKind::negative_log_likelihood,
+       "{ negative_log_likelihood = { class_weights = [1, 2, 3], ignore_index = 255, reduction = "
+       "\"mean\" } }"},
+      {LossKind::kl_divergence,
+       "{ kl_divergence = { log_target = true, reduction = \"batch_mean\" } }"},
+      {LossKind::hinge, "{ hinge = { squared = true, reduction = \"mean\" } }"},
+      {LossKind::multi_margin,
+       "{ multi_margin = { p = 2, margin = 0.5, class_weights = [1, 2, 3], reduction = \"mean\" } "
+       "}"},
+      {LossKind::mean_squared_error, "{ mean_squared_error = { reduction = \"batch_mean\" } }"},
+      {LossKind::mean_absolute_error, "{ mean_absolute_error = { reduction = \"sum\" } }"},
+      {LossKind::smooth_l1, "{ smooth_l1 = { beta = 0.5, reduction = \"mean\" } }"},
+      {LossKind::huber, "{ huber = { delta = 2.5, reduction = \"mean\" } }"},
+      {LossKind::poisson_nll,
+       "{ poisson_nll = { log_input = false, full = true, eps = 1e-06, reduction = \"mean\" } }"},
+  };
+  for (const auto& [kind, loss] : losses) {
+    SCOPED_TRACE(loss);
+    const Recipe recipe =
+        parse("input = [4]\nlayers = [ { linear = { out = 3 } } ]\nloss = " + loss + "\n");
+    EXPECT_EQ(recipe.model.loss(), kind);
+    // What is written out is what was read: every key arrived.
+    EXPECT_NE(recipe.resolved_toml.find("loss = " + loss), std::string::npos)
+        << recipe.resolved_toml;
+    EXPECT_EQ(parse(recipe.resolved_toml).resolved_toml, recipe.resolved_toml);
+  }
+  EXPECT_EQ(parse("input = [4]\nlayers = [ \"relu\" ]\nloss = \"kl_divergence\"\n").model.loss(),
+            LossKind::kl_divergence);
+}
+
 // The same parameter shapes as the hand-written network, in the same order.
 TEST(Recipe, BlocksUnfoldToTheHandWrittenNetwork) {
   const Recipe blocks = parse(R"(
@@ -400,7 +443,9 @@ std::vector<BadFile> bad_files() {
       {"no input", "layers = [\"relu\"]\nloss = \"mean_squared_error\"",
        R"(m.toml:1:1: the model file needs the key "input": [C, H, W] of one sample)"},
       {"no loss", "input = [4]\nlayers = [\"relu\"]",
-       R"(m.toml:1:1: the model file needs the key "loss"; possible: softmax_cross_entropy, mean_squared_error)"},
+       R"(m.toml:1:1: the model file needs the key "loss"; possible: softmax_cross_entropy, )"
+       "binary_cross_entropy, focal, negative_log_likelihood, kl_divergence, hinge, multi_margin, "
+       "mean_squared_error, mean_absolute_error, smooth_l1, huber, poisson_nll"},
       {"an empty file", "",
        R"(m.toml:1:1: the model file needs the key "input": [C, H, W] of one sample)"},
       {"input of 0", "input = [1, 0, 8]\nlayers = [\"relu\"]\nloss = \"mean_squared_error\"",
@@ -412,7 +457,17 @@ std::vector<BadFile> bad_files() {
       {"unknown top key", "input = [4]\nlayer = []\n",
        R"(m.toml:2:1: the model file has no key "layer"; did you mean "layers"?)"},
       {"unknown loss", "input = [4]\nlayers = [\"relu\"]\nloss = \"mse\"\n",
-       R"(m.toml:3:8: loss: there is no "mse"; possible: softmax_cross_entropy, mean_squared_error)"},
+       R"(m.toml:3:8: loss: there is no "mse"; possible: softmax_cross_entropy, )"
+       "binary_cross_entropy, focal, negative_log_likelihood, kl_divergence, hinge, multi_margin, "
+       "mean_squared_error, mean_absolute_error, smooth_l1, huber, poisson_nll"},
+      {"unknown reduction",
+       "input = [4]\nlayers = [\"relu\"]\nloss = { huber = { reduction = \"average\" } }\n",
+       R"(m.toml:3:32: loss huber: reduction must be one of "mean", "sum", "none", "batch_mean", )"
+       R"(got "average")"},
+      {"a delta of 0", "input = [4]\nlayers = [\"relu\"]\nloss = { huber = { delta = 0 } }\n",
+       "m.toml:3:28: loss huber: delta must be greater than 0, got 0"},
+      {"a power of 3", "input = [4]\nlayers = [\"relu\"]\nloss = { multi_margin = { p = 3 } }\n",
+       "m.toml:3:31: loss multi_margin: p must be at most 2, got 3"},
       {"class weights of another number",
        "input = [4]\nlayers = [\"relu\"]\nloss = { softmax_cross_entropy = { class_weights = [1, "
        "2] } }\n",

@@ -7,7 +7,6 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/linear/linear.h"
 #include "kernels/pool/pool.h"
-#include "kernels/softmax_xent/softmax_xent.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -114,60 +113,6 @@ Bounds tanh_bwd(const Tensors& in) {
   return {bound};
 }
 
-double largest(const RefTensor& z, int64_t n) {
-  double max = 0;
-  for (int64_t c = 0; c < z.shape[1]; ++c) max = std::max(max, std::abs(z[n * z.shape[1] + c]));
-  return max;
-}
-
-// Cross-entropy: log p rounds at the size of the logits and of log C; the sum of C exponentials has a
-// relative error of C u; sums of q over classes and of losses over samples add theirs.
-Bounds softmax_xent_fwd(const Tensors& in, const Tensors& want) {
-  const RefTensor& z = in[0];
-  const double N = as_double(z.shape[0]), C = as_double(z.shape[1]);
-  double max_weight = 1;
-  if (in.size() > 2 && in[2].present) {
-    for (double v : in[2].v) max_weight = std::max(max_weight, v);
-  }
-  double sum_error = 0;
-  for (int64_t n = 0; n < z.shape[0]; ++n) {
-    sum_error += max_weight * kU * (4 * largest(z, n) + 2 * C + 8);
-  }
-  sum_error += (2 + N) * kU * std::abs(want[1][0]);
-  const double divisor = want[1][1];
-  Bounds bounds{{sum_error / divisor + (4 + N) * kU * std::abs(want[0][0])},
-                {sum_error, (2 + N) * kU * divisor, 0, 0}};
-  return bounds;
-}
-
-// dz = scale (q_sum p - q): p has a relative error of C u (the sum) plus the absolute error u |z - max|
-// of the exponent, which beyond 104 has underflowed anyway.
-Bounds softmax_xent_bwd(const Params& params, const Tensors& in, const RefContext& context) {
-  const RefTensor& z = in[0];
-  const double C = as_double(z.shape[1]);
-  const double scale = std::abs(in[3][0] / in[4][1]);
-  double max_weight = 1;
-  if (in[2].present) {
-    max_weight = 0;
-    for (double v : in[2].v) max_weight = std::max(max_weight, v);
-  }
-  const RefTensor dz = reference(OpKind::softmax_xent_bwd, params, in, context)[0];
-  std::vector<double> bound;
-  for (int64_t n = 0; n < z.shape[0]; ++n) {
-    const double* row = z.v.data() + n * z.shape[1];
-    const double max = *std::max_element(row, row + z.shape[1]);
-    double sum = 0;
-    for (int64_t c = 0; c < z.shape[1]; ++c) sum += std::exp(row[c] - max);
-    for (int64_t c = 0; c < z.shape[1]; ++c) {
-      const double distance = std::min(max - row[c], 104.0);
-      const double p = std::exp(row[c] - max) / sum;
-      bound.push_back(scale * max_weight * kU * p * (C + 8 + distance) +
-                      4 * kU * std::abs(dz[n * z.shape[1] + c]) + (1 + scale) * kSmallest);
-    }
-  }
-  return {bound};
-}
-
 Bounds input_load(const Tensors& in) {
   // v scale + shift: two rounded factors, a product and a sum: 4 u (|v scale| + |shift|).
   const RefTensor& samples = in[0];
@@ -206,13 +151,6 @@ std::vector<std::vector<double>> error_bounds(OpKind kind, const Params& params,
     case OpKind::tanh_bwd: return tanh_bwd(in);
     case OpKind::dropout_fwd:
     case OpKind::dropout_bwd: return {relative(want[0], 3)};  // the factor, the product
-    case OpKind::softmax_xent_fwd: return softmax_xent_fwd(in, want);
-    case OpKind::softmax_xent_bwd: return softmax_xent_bwd(params, in, context);
-    case OpKind::mse_fwd: {  // n squares of rounded differences
-      const double n = static_cast<double>(in[0].elems());
-      return {relative(want[0], n + 4), {(n + 4) * kU * want[1][0], kU * want[1][1], 0, 0}};
-    }
-    case OpKind::mse_bwd: return {relative(want[0], 4)};
     default: {
       const Rule* rule = find_rule(kind);
       if (rule != nullptr && rule->bounds != nullptr) {

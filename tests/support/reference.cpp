@@ -11,7 +11,6 @@
 #include "kernels/layout/reshape.h"
 #include "kernels/linear/linear.h"
 #include "kernels/pool/pool.h"
-#include "kernels/softmax_xent/softmax_xent.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -350,131 +349,6 @@ Tensors dropout(const Params& params, const Tensors& in, const RefContext& conte
   return {y};
 }
 
-// --- losses -----------------------------------------------------------------------------------
-
-bool is_ignored(const SoftmaxXentParams& p, double target) {
-  return p.has_ignore_index != 0 && target == p.ignore_index;
-}
-
-// log softmax of row n.
-std::vector<double> log_softmax(const RefTensor& z, int64_t n) {
-  const int64_t C = z.shape[1];
-  double max = -kInf, sum = 0;
-  for (int64_t c = 0; c < C; ++c) max = std::fmax(max, z[n * C + c]);
-  for (int64_t c = 0; c < C; ++c) sum += std::exp(z[n * C + c] - max);
-  std::vector<double> log_p;
-  for (int64_t c = 0; c < C; ++c) log_p.push_back(z[n * C + c] - max - std::log(sum));
-  return log_p;
-}
-
-// q[c] = v[c] ((1 - s) [c = t] + s/C)
-std::vector<double> wanted_share(const SoftmaxXentParams& p, const Tensors& in, int64_t target) {
-  const int64_t C = in[0].shape[1];
-  const double s = static_cast<double>(p.label_smoothing);
-  std::vector<double> q;
-  for (int64_t c = 0; c < C; ++c) {
-    const double v = is_present(in, 2) ? in[2][c] : 1;
-    q.push_back(v * ((c == target ? 1 - s : 0) + s / static_cast<double>(C)));
-  }
-  return q;
-}
-
-Tensors softmax_xent_fwd(const Params& params, const Tensors& in, const RefContext&) {
-  const SoftmaxXentParams& p = params.as<SoftmaxXentParams>();
-  const RefTensor& z = in[0];
-  const int64_t N = z.shape[0], C = z.shape[1];
-  double sum = 0, divisor = 0, correct = 0, counted = 0;
-  for (int64_t n = 0; n < N; ++n) {
-    if (is_ignored(p, in[1][n])) continue;
-    ++counted;
-    const int64_t t = static_cast<int64_t>(in[1][n]);
-    if (t < 0 || t >= C) {
-      sum = kNan;
-      continue;
-    }
-    const std::vector<double> log_p = log_softmax(z, n);
-    const std::vector<double> q = wanted_share(p, in, t);
-    int64_t best = 0;
-    for (int64_t c = 0; c < C; ++c) {
-      sum -= q[static_cast<size_t>(c)] * log_p[static_cast<size_t>(c)];
-      if (z[n * C + c] > z[n * C + best]) best = c;
-    }
-    divisor += is_present(in, 2) ? in[2][t] : 1;
-    correct += best == t ? 1 : 0;
-  }
-  RefTensor loss({1}), stats({4});
-  loss[0] = sum / divisor;
-  stats.v = {sum, divisor, correct, counted};
-  return {loss, stats};
-}
-
-Tensors softmax_xent_bwd(const Params& params, const Tensors& in, const RefContext&) {
-  const SoftmaxXentParams& p = params.as<SoftmaxXentParams>();
-  const RefTensor& z = in[0];
-  const int64_t N = z.shape[0], C = z.shape[1];
-  RefTensor dz(z.shape);
-  for (int64_t n = 0; n < N; ++n) {
-    if (is_ignored(p, in[1][n])) continue;
-    const int64_t t = static_cast<int64_t>(in[1][n]);
-    const std::vector<double> log_p = log_softmax(z, n);
-    const std::vector<double> q = wanted_share(p, in, t);
-    double q_sum = 0;
-    for (double share : q) q_sum += share;
-    for (int64_t c = 0; c < C; ++c) {
-      const size_t at = static_cast<size_t>(c);
-      dz[n * C + c] =
-          t < 0 || t >= C ? kNan : in[3][0] / in[4][1] * (q_sum * std::exp(log_p[at]) - q[at]);
-    }
-  }
-  return {dz};
-}
-
-// Targets as values of the shape of x.
-RefTensor mse_target(const Tensors& in) {
-  if (in[1].dtype != DType::i32) return in[1];
-  const int64_t C = in[0].shape[1];
-  RefTensor target(in[0].shape);
-  for (int64_t n = 0; n < in[0].shape[0]; ++n) {
-    const bool is_valid = in[1][n] >= 0 && in[1][n] < static_cast<double>(C);
-    for (int64_t c = 0; c < C; ++c) {
-      target[n * C + c] = is_valid ? (in[1][n] == static_cast<double>(c) ? 1 : 0) : kNan;
-    }
-  }
-  return target;
-}
-
-Tensors mse_fwd(const Params&, const Tensors& in, const RefContext&) {
-  const RefTensor& x = in[0];
-  const RefTensor target = mse_target(in);
-  double sum = 0, correct = 0;
-  for (int64_t i = 0; i < x.elems(); ++i) sum += (x[i] - target[i]) * (x[i] - target[i]);
-  if (in[1].dtype == DType::i32) {
-    for (int64_t n = 0; n < x.shape[0]; ++n) {
-      int64_t best = 0;
-      for (int64_t c = 0; c < x.shape[1]; ++c) {
-        if (x[n * x.shape[1] + c] > x[n * x.shape[1] + best]) best = c;
-      }
-      correct += static_cast<double>(best) == in[1][n] ? 1 : 0;
-    }
-  }
-  const double elems = static_cast<double>(x.elems());
-  RefTensor loss({1}), stats({4});
-  loss[0] = sum / elems;
-  stats.v = {sum, elems, correct, static_cast<double>(x.shape[0])};
-  return {loss, stats};
-}
-
-Tensors mse_bwd(const Params&, const Tensors& in, const RefContext&) {
-  const RefTensor target = mse_target(in);
-  RefTensor dx(in[0].shape);
-  for (int64_t i = 0; i < dx.elems(); ++i) {
-    dx[i] = in[2][0] * 2 * (in[0][i] - target[i]) / static_cast<double>(dx.elems());
-  }
-  return {dx};
-}
-
-// --- optimizers -------------------------------------------------------------------------------
-
 // --- views ------------------------------------------------------------------------------------
 
 Tensors reshape(const Params& params, const Tensors& in, const RefContext&) {
@@ -513,10 +387,6 @@ Reference find(OpKind kind) {
     case OpKind::concat_bwd: return concat_bwd;
     case OpKind::dropout_fwd: return dropout;
     case OpKind::dropout_bwd: return dropout;
-    case OpKind::softmax_xent_fwd: return softmax_xent_fwd;
-    case OpKind::softmax_xent_bwd: return softmax_xent_bwd;
-    case OpKind::mse_fwd: return mse_fwd;
-    case OpKind::mse_bwd: return mse_bwd;
     case OpKind::reshape: return reshape;
     default: {
       const Rule* rule = find_rule(kind);

@@ -26,7 +26,7 @@ Model two_by_two(double weight_of_value = 0.5) {
   m.output(trunk, "features");
   m.output(value, "value");
   m.softmax_cross_entropy(kind, {.name = "kind_loss"});
-  m.mean_squared_error(value, "value_loss", weight_of_value);
+  m.mean_squared_error(value, {.weight = weight_of_value, .name = "value_loss"});
   return m.build();
 }
 
@@ -87,7 +87,7 @@ TEST(Ports, GradientsAddUpWithTheirWeights) {
     const Var x = m.input({3});
     const Var h = m.linear(x, {.out = 3, .name = "h"});
     m.softmax_cross_entropy(h, {.weight = weight_of_kind});
-    m.mean_squared_error(h, "", weight_of_value);
+    m.mean_squared_error(h, {.weight = weight_of_value});
     TrainerOptions o = options();
     o.optimizer = Sgd{.lr = 1};
     Trainer trainer(m.build(), o);
