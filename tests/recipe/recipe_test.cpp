@@ -222,7 +222,7 @@ input = [4, 40]
 layers = [
   { conv1d = { out = 8, kernel = 6, stride = 2, pad = "same", groups = "depthwise" } },
   { max_pool1d = { kernel = 3, stride = 2, dilation = 2, pad = [1, 2] } },
-  { avg_pool1d = { kernel = 2, pad = "same_lower" } },
+  { avg_pool1d = { kernel = 3, stride = 2, pad = "same_lower" } },
   { conv_transpose1d = { out = 3, kernel = 4, stride = 3, pad = 1, output_padding = 2 } },
   { adaptive_max_pool = { out = 5 } }, "global_avg_pool", "flatten", { linear = { out = 3 } },
 ]
@@ -233,7 +233,7 @@ loss = "softmax_cross_entropy"
       const char* line :
       {R"({ conv1d = { out = 8, kernel = 6, stride = 2, dilation = 1, pad = [2, 2], groups = 4,)",
        R"({ max_pool1d = { kernel = 3, stride = 2, dilation = 2, pad = [1, 2], ceil_mode = false })",
-       R"({ avg_pool1d = { kernel = 2, stride = 2, pad = [1, 0], ceil_mode = false, count_include_pad)",
+       R"({ avg_pool1d = { kernel = 3, stride = 2, pad = [1, 0], ceil_mode = false, count_include_pad)",
        R"({ conv_transpose1d = { out = 3, kernel = 4, stride = 3, dilation = 1, pad = [1, 1], output_padding = 2,)",
        R"({ adaptive_max_pool = { out = [5] })"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "\nis not in\n" << text;
