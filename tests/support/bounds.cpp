@@ -43,8 +43,6 @@ std::vector<double> through(ActivationKind kind, std::vector<double> bound, cons
 
 namespace {
 
-double as_double(int64_t n) { return static_cast<double>(n); }
-
 Bounds sigmoid_bwd(const Tensors& in) {
   // dy y (1 - y): each of the three operations rounds once.
   std::vector<double> bound;

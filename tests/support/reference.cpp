@@ -24,9 +24,6 @@ double activate(ActivationKind kind, double x) {
 
 namespace {
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
 // --- input_load -------------------------------------------------------------------------------
 
 Tensors input_load(const Params&, const Tensors& in, const RefContext&) {
