@@ -43,6 +43,8 @@ class InferContext {
                 where() + ": " + fmt::format(format, std::forward<Args>(args)...));
   }
   std::string where() const;  // `conv2d "conv1"`, in the user's terms
+  // What users call this node, where that depends on its operands: "conv1d".
+  void set_user_name(const char* name) { user_name_ = name; }
 
   struct Out {
     Shape shape;
@@ -57,6 +59,7 @@ class InferContext {
   std::string layer_;
   const std::vector<ValueId>& in_;
   Params& params_;
+  const char* user_name_ = nullptr;
   std::vector<Out> outs_;
 };
 

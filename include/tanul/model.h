@@ -33,27 +33,98 @@ struct Extent2 {
   Extent2(int64_t height, int64_t width) : h(height), w(width) {}
 };
 
-// Zeros (or -infinity, for maximum pooling) round an image: one number for all sides, two for
-// {top and bottom, left and right}, or four.
+// A depth, a height and a width; one number means all three.
+struct Extent3 {
+  int64_t d;
+  int64_t h;
+  int64_t w;
+  Extent3(int64_t all) : d(all), h(all), w(all) {}  // NOLINT
+  Extent3(int64_t depth, int64_t height, int64_t width) : d(depth), h(height), w(width) {}
+};
+
+// Padding that makes the output ceil(input / stride) long, from the input's extent when the layer is
+// made: where its sum is odd, `upper` has one more at the end, `lower` at the begin (ONNX's SAME_UPPER and
+// SAME_LOWER).
+enum class Same { no, upper, lower };
+
+// Zeros (or -infinity, for maximum pooling) before and behind a signal: one number for both, two, or
+// Same::upper, Same::lower.
+struct Padding1 {
+  int64_t begin, end;
+  Same same = Same::no;
+  Padding1(int64_t both) : begin(both), end(both) {}  // NOLINT
+  Padding1(int64_t b, int64_t e) : begin(b), end(e) {}
+  Padding1(Same s) : Padding1(0) { same = s; }  // NOLINT
+};
+
+// The same round an image: one number for all sides, two for {top and bottom, left and right}, four, or
+// Same::upper, Same::lower.
 struct Padding2 {
   int64_t top, left, bottom, right;
+  Same same = Same::no;
   Padding2(int64_t all) : top(all), left(all), bottom(all), right(all) {}  // NOLINT
   Padding2(int64_t h, int64_t w) : top(h), left(w), bottom(h), right(w) {}
   Padding2(int64_t t, int64_t l, int64_t b, int64_t r) : top(t), left(l), bottom(b), right(r) {}
+  Padding2(Same s) : Padding2(0) { same = s; }  // NOLINT
 };
 
-struct Conv2dOptions {
-  int64_t out = 0;     // output channels K; required
-  Extent2 kernel = 0;  // R, S; required
-  Extent2 stride = 1;
-  Padding2 pad = 0;
-  Extent2 dilation = 1;
-  int64_t groups = 1;  // divides input and output channels
+// The same round a volume: one number, three for {front and back, top and bottom, left and right}, six,
+// or Same::upper, Same::lower.
+struct Padding3 {
+  int64_t front, top, left, back, bottom, right;
+  Same same = Same::no;
+  Padding3(int64_t all) : Padding3(all, all, all) {}  // NOLINT
+  Padding3(int64_t d, int64_t h, int64_t w) : Padding3(d, h, w, d, h, w) {}
+  Padding3(int64_t f, int64_t t, int64_t l, int64_t k, int64_t b, int64_t r)
+      : front(f), top(t), left(l), back(k), bottom(b), right(r) {}
+  Padding3(Same s) : Padding3(0) { same = s; }  // NOLINT
+};
+
+// Convolution over one, two or three axes; Extent is int64_t, Extent2 or Extent3. For each axis
+//   output = floor((input + pads - dilation (kernel - 1) - 1) / stride) + 1.
+// weight [out, C/groups, kernel], bias [out].
+template <typename Extent, typename Padding>
+struct ConvOptions {
+  int64_t out = 0;    // output channels K; required
+  Extent kernel = 0;  // required
+  Extent stride = 1;
+  Padding pad = 0;
+  Extent dilation = 1;
+  int64_t groups = 1;  // divides input and output channels; depthwise: as many as input channels
   bool bias = true;
   Init weight_init = {};
   Init bias_init = {};
   std::string name = {};
+  // The layer whose weight and bias this one uses, in place of its own: of the same kind, with weights of
+  // the same shape. Their gradients add up.
+  std::string share = {};
 };
+using Conv1dOptions = ConvOptions<int64_t, Padding1>;
+using Conv2dOptions = ConvOptions<Extent2, Padding2>;
+using Conv3dOptions = ConvOptions<Extent3, Padding3>;
+
+// Transposed convolution, which enlarges: the gradient of a convolution with respect to its input. For
+// each axis
+//   output = (input - 1) stride - pads + dilation (kernel - 1) + output_padding + 1.
+// weight [C, out/groups, kernel], bias [out].
+template <typename Extent, typename Padding>
+struct ConvTransposeOptions {
+  int64_t out = 0;    // output channels; required
+  Extent kernel = 0;  // required
+  Extent stride = 1;
+  Padding pad = 0;            // cut off the output; Same is for convolution and pooling
+  Extent output_padding = 0;  // added at the end; below the larger of stride and dilation
+  Extent dilation = 1;
+  int64_t groups = 1;
+  bool bias = true;
+  Init weight_init = {};  // fan_in is that of the weight's axis 1, as in PyTorch
+  Init bias_init = {};
+  std::string name = {};
+  std::string share = {};  // see ConvOptions
+};
+using ConvTranspose1dOptions = ConvTransposeOptions<int64_t, Padding1>;
+using ConvTranspose2dOptions = ConvTransposeOptions<Extent2, Padding2>;
+using ConvTranspose3dOptions = ConvTransposeOptions<Extent3, Padding3>;
 
 struct LinearOptions {
   int64_t out = 0;  // output features; required
@@ -61,14 +132,29 @@ struct LinearOptions {
   Init weight_init = {};
   Init bias_init = {};
   std::string name = {};
+  std::string share = {};  // see ConvOptions
 };
 
-struct Pool2dOptions {
-  Extent2 kernel = 0;                  // required
-  std::optional<Extent2> stride = {};  // default: the kernel
-  Padding2 pad = 0;                    // each side below the kernel
+// Pooling over one, two or three axes. For each
+//   output = floor((input + pads - dilation (kernel - 1) - 1) / stride) + 1,
+// or ceil with ceil_mode, where a last window that would start beyond input and begin padding is dropped.
+template <typename Extent, typename Padding>
+struct PoolOptions {
+  Extent kernel = 0;                  // required
+  std::optional<Extent> stride = {};  // default: the kernel
+  Padding pad = 0;                    // each side below the kernel
+  Extent dilation = 1;                // maximum pooling only
   bool ceil_mode = false;
-  bool count_include_pad = true;  // average pooling only
+  bool count_include_pad = true;  // average pooling only: padding counts in the divisor
+  std::string name = {};
+};
+using Pool1dOptions = PoolOptions<int64_t, Padding1>;
+using Pool2dOptions = PoolOptions<Extent2, Padding2>;
+using Pool3dOptions = PoolOptions<Extent3, Padding3>;
+
+// Window i of an axis is floor(i input / out) … ceil((i + 1) input / out), the end exclusive.
+struct AdaptivePoolOptions {
+  std::vector<int64_t> out;  // extents of the output: one for each spatial axis, or one for all
   std::string name = {};
 };
 
@@ -226,11 +312,25 @@ class TANUL_API ModelBuilder {
   // Names what Trainer::predict returns. Never called: what the losses look at, or the last layer.
   void output(Var x, const std::string& name = {});
 
+  Var conv1d(Var x, const Conv1dOptions& options);  // {C, L} -> {K, Q}
   Var conv2d(Var x, const Conv2dOptions& options);  // {C, H, W} -> {K, P, Q}
+  Var conv3d(Var x, const Conv3dOptions& options);  // {C, D, H, W} -> {K, Z, P, Q}
+  Var conv_transpose1d(Var x, const ConvTranspose1dOptions& options);
+  Var conv_transpose2d(Var x, const ConvTranspose2dOptions& options);
+  Var conv_transpose3d(Var x, const ConvTranspose3dOptions& options);
   Var linear(Var x, const LinearOptions& options);  // {F} -> {out}
+  Var max_pool1d(Var x, const Pool1dOptions& options);
   Var max_pool2d(Var x, const Pool2dOptions& options);
+  Var max_pool3d(Var x, const Pool3dOptions& options);
+  Var avg_pool1d(Var x, const Pool1dOptions& options);
   Var avg_pool2d(Var x, const Pool2dOptions& options);
-  Var global_avg_pool2d(Var x, const std::string& name = {});  // {C, H, W} -> {C, 1, 1}
+  Var avg_pool3d(Var x, const Pool3dOptions& options);
+  // Over all spatial axes: {C, L} -> {C, 1}, {C, H, W} -> {C, 1, 1}, {C, D, H, W} -> {C, 1, 1, 1}.
+  Var global_avg_pool(Var x, const std::string& name = {});
+  Var global_max_pool(Var x, const std::string& name = {});
+  Var global_avg_pool2d(Var x, const std::string& name = {});  // of {C, H, W} alone
+  Var adaptive_avg_pool(Var x, const AdaptivePoolOptions& options);
+  Var adaptive_max_pool(Var x, const AdaptivePoolOptions& options);
   // Normalisations, names bn1, ln1, rms1, gn1, in1, lrn1: gamma is "bn1.weight", beta "bn1.bias", the
   // running statistics "bn1.running_mean" and "bn1.running_var". A relu right behind batch_norm
   // costs no memory in training: it is computed again in the backward pass.

@@ -30,13 +30,23 @@ struct ConvShape {
   // A 1x1 kernel that reads each element once: the image is its own column matrix.
   bool is_pointwise() const {
     return RS() == 1 && params.stride_h == 1 && params.stride_w == 1 && params.pad_top == 0 &&
-           params.pad_left == 0 && params.pad_bottom == 0 && params.pad_right == 0;
+           params.pad_left == 0 && params.pad_bottom == 0 && params.pad_right == 0 && H == P &&
+           W == Q;
   }
 };
 
+// The one place that reads extents from operands: x [N, C, H, W] and y [N, K, P, Q], or signals
+// [N, C, W] and [N, K, Q] of height 1.
 inline ConvShape conv_shape(const Operand& x, const Operand& y, const StepArgs& args) {
-  return {x.dims[0], x.dims[1], x.dims[2], x.dims[3],
-          y.dims[1], y.dims[2], y.dims[3], args.params_as<Conv2dParams>()};
+  const bool is_signal = x.rank == 3;
+  return {x.dims[0],
+          x.dims[1],
+          is_signal ? 1 : x.dims[2],
+          x.dims[x.rank - 1],
+          y.dims[1],
+          is_signal ? 1 : y.dims[2],
+          y.dims[y.rank - 1],
+          args.params_as<Conv2dParams>()};
 }
 
 // A part of the column matrix: channels [channel, channel + channels) of a group and output

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Maximum and average pooling on the CPU, "direct": one loop over the windows.
 //
-//   y[n,c,p,q] from x[n,c,h,w], h in [p stride_h - pad_top, + kernel_h), w likewise, inside the
-//   input
+//   y[n,c,z,p,q] from x[n,c,d,h,w], d in window z of the depth, h and w likewise, inside the input
 //
-// A tile is a run of whole planes (n, c), whose number depends on their size only; one worker
+// A tile is a run of whole channels (n, c), whose number depends on their size only; one worker
 // computes it. Windows of a row that lie inside the input's width go through the vector primitives
-// (stride 1 or 2), the others one at a time. Meets the memory roof. Deterministic: in the backward
-// steps each element of dx gets its sums in row order of the windows.
+// (stride 1 or 2, no dilation, one slice of depth), the others one at a time. Meets the memory roof.
+// Deterministic: in the backward steps each element of dx gets its sums in row order of the windows.
 #include <algorithm>
 #include <cstring>
 
@@ -22,125 +21,186 @@ namespace {
 
 using cpu::ceil_div;
 
-struct PoolShape {
-  int64_t planes, H, W, P, Q;
-  Pool2dParams params;
+// The taps of a window along one axis, those inside the input: begin, begin + step, … below end.
+struct Range {
+  int64_t begin, end, step;
+};
 
-  // [begin, end) of window p or q, clipped to the input.
-  int64_t h_begin(int64_t p) const {
-    return std::max<int64_t>(0, p * params.stride_h - params.pad_top);
+// The extents of a channel by axis: depth, height, width.
+struct Volume {
+  int64_t channels;
+  int64_t in[3], out[3];
+
+  Volume(const Operand& x, const Operand& y) : channels(x.dims[0] * x.dims[1]) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const int at = axis + x.rank - 3;
+      in[axis] = at < 2 ? 1 : x.dims[at];
+      out[axis] = at < 2 ? 1 : y.dims[at];
+    }
   }
-  int64_t h_end(int64_t p) const {
-    return std::min(H, p * params.stride_h - params.pad_top + params.kernel_h);
+  int64_t H() const { return in[1]; }
+  int64_t W() const { return in[2]; }
+  int64_t Z() const { return out[0]; }
+  int64_t P() const { return out[1]; }
+  int64_t Q() const { return out[2]; }
+  int64_t DHW() const { return in[0] * in[1] * in[2]; }
+  int64_t ZPQ() const { return out[0] * out[1] * out[2]; }
+};
+
+// Windows of one size, a stride apart.
+struct SlidingWindows : Volume {
+  PoolParams params;
+
+  SlidingWindows(const Operand& x, const Operand& y, const StepArgs& args)
+      : Volume(x, y), params(args.params_as<PoolParams>()) {}
+
+  int64_t start(int axis, int64_t i) const {
+    return i * params.stride[axis] - params.pad_begin[axis];
   }
-  int64_t w_begin(int64_t q) const {
-    return std::max<int64_t>(0, q * params.stride_w - params.pad_left);
+  Range range(int axis, int64_t i) const {
+    const int64_t step = params.dilation[axis];
+    const int64_t begin = start(axis, i);
+    const int64_t end = std::min(in[axis], begin + step * (params.kernel[axis] - 1) + 1);
+    return {begin < 0 ? begin + ceil_div(-begin, step) * step : begin, end, step};
   }
-  int64_t w_end(int64_t q) const {
-    return std::min(W, q * params.stride_w - params.pad_left + params.kernel_w);
+  // The factor of an axis in what the average is divided by.
+  int64_t counted(int axis, int64_t i) const {
+    if (params.count_include_pad == 0) return range(axis, i).end - range(axis, i).begin;
+    const int64_t end = in[axis] + params.pad_end[axis];
+    return std::min(start(axis, i) + params.kernel[axis], end) - start(axis, i);
+  }
+  // Can the vector primitives compute rows of windows?
+  bool has_rows() const {
+    return params.kernel[0] == 1 && params.stride[2] <= 2 && params.dilation[1] == 1 &&
+           params.dilation[2] == 1;
   }
   // Windows [first, last) of a row that lie inside the width.
-  int64_t first_inside() const { return std::min(Q, ceil_div(params.pad_left, params.stride_w)); }
-  int64_t last_inside() const {
-    const int64_t room = W + params.pad_left - params.kernel_w;
-    return room < 0 ? first_inside()
-                    : std::max(first_inside(), std::min(Q, room / params.stride_w + 1));
+  int64_t first_inside() const {
+    return std::min(Q(), ceil_div(params.pad_begin[2], params.stride[2]));
   }
-  // What the average of window (p, q) is divided by.
-  float divisor(int64_t p, int64_t q) const {
-    if (params.count_include_pad == 0) {
-      return static_cast<float>((h_end(p) - h_begin(p)) * (w_end(q) - w_begin(q)));
-    }
-    const int64_t top = p * params.stride_h;  // in padded coordinates
-    const int64_t left = q * params.stride_w;
-    const int64_t bottom = std::min(top + params.kernel_h, H + params.pad_top + params.pad_bottom);
-    const int64_t right = std::min(left + params.kernel_w, W + params.pad_left + params.pad_right);
-    return static_cast<float>((bottom - top) * (right - left));
+  int64_t last_inside() const {
+    const int64_t room = W() + params.pad_begin[2] - params.kernel[2];
+    return room < 0 ? first_inside()
+                    : std::max(first_inside(), std::min(Q(), room / params.stride[2] + 1));
+  }
+  // The row of windows from (z, p, first) on.
+  cpu::PoolRow row(const float* x, int64_t at, const Range& h, int64_t count) const {
+    return {x + at,           W(),  static_cast<int32_t>(h.end - h.begin), params.kernel[2],
+            params.stride[2], count};
   }
 };
 
-PoolShape pool_shape(const Operand& x, const Operand& y, const StepArgs& args) {
-  return {x.dims[0] * x.dims[1],         x.dims[2], x.dims[3], y.dims[2], y.dims[3],
-          args.params_as<Pool2dParams>()};
+// Windows that divide each axis as evenly as can be.
+struct AdaptiveWindows : Volume {
+  AdaptiveWindows(const Operand& x, const Operand& y, const StepArgs&) : Volume(x, y) {}
+
+  Range range(int axis, int64_t i) const {
+    return {i * in[axis] / out[axis], ceil_div((i + 1) * in[axis], out[axis]), 1};
+  }
+  int64_t counted(int axis, int64_t i) const { return range(axis, i).end - range(axis, i).begin; }
+  bool has_rows() const { return false; }
+  int64_t first_inside() const { return Q(); }
+  int64_t last_inside() const { return Q(); }
+  cpu::PoolRow row(const float*, int64_t, const Range&, int64_t) const { return {}; }
+};
+
+// Calls body(channel) for every channel, in tiles of about kElementwiseTile elements.
+template <typename Body>
+void for_channels(Stream* stream, const Volume& shape, const Body& body) {
+  const int64_t elems = std::max(shape.DHW(), shape.ZPQ());
+  const int64_t per_tile = std::max<int64_t>(1, cpu::kElementwiseTile / elems);
+  cpu::parallel_for(stream, ceil_div(shape.channels, per_tile), [&](int64_t tile, int) {
+    const int64_t end = std::min(shape.channels, (tile + 1) * per_tile);
+    for (int64_t channel = tile * per_tile; channel < end; ++channel) body(channel);
+  });
 }
 
-// Calls body(plane) for every plane, in tiles of about kElementwiseTile elements.
-template <typename Body>
-void for_planes(Stream* stream, const PoolShape& shape, const Body& body) {
-  const int64_t elems = std::max(shape.H * shape.W, shape.P * shape.Q);
-  const int64_t per_tile = std::max<int64_t>(1, cpu::kElementwiseTile / elems);
-  cpu::parallel_for(stream, ceil_div(shape.planes, per_tile), [&](int64_t tile, int) {
-    const int64_t end = std::min(shape.planes, (tile + 1) * per_tile);
-    for (int64_t plane = tile * per_tile; plane < end; ++plane) body(plane);
-  });
+// Calls one(q) for the windows of row (z, p) that are computed alone, and row(first, count, at) for
+// those between them that the vector primitives take; `at` is where the first of these begins in x.
+template <typename Windows, typename One, typename Row>
+void for_windows(const Windows& shape, const Range& d, const Range& h, const One& one,
+                 const Row& row) {
+  const int64_t Q = shape.Q();
+  const int64_t first = shape.has_rows() ? shape.first_inside() : Q;
+  const int64_t last = shape.has_rows() ? shape.last_inside() : Q;
+  for (int64_t q = 0; q < first; ++q) one(q);
+  if (first < last) {
+    const int64_t w = shape.range(2, first).begin;
+    row(first, last - first, (d.begin * shape.H() + h.begin) * shape.W() + w);
+  }
+  for (int64_t q = std::max(first, last); q < Q; ++q) one(q);
 }
 
 // ---- maximum ----------------------------------------------------------------------------------
 
-void max_window(const PoolShape& shape, const float* x, int64_t p, int64_t q, float* y,
-                int32_t* argmax) {
-  int64_t best_at = shape.h_begin(p) * shape.W + shape.w_begin(q);
+void max_window(const Volume& shape, const float* x, const Range& d, const Range& h, const Range& w,
+                float* y, int32_t* argmax) {
+  int64_t best_at = (d.begin * shape.H() + h.begin) * shape.W() + w.begin;
   float best = x[best_at];
-  for (int64_t h = shape.h_begin(p); h < shape.h_end(p); ++h) {
-    for (int64_t w = shape.w_begin(q); w < shape.w_end(q); ++w) {
-      const float v = x[h * shape.W + w];
-      if (!(v <= best) && best == best) {  // greater, or the first NaN
-        best = v;
-        best_at = h * shape.W + w;
+  for (int64_t i = d.begin; i < d.end; i += d.step) {
+    for (int64_t j = h.begin; j < h.end; j += h.step) {
+      const int64_t row = (i * shape.H() + j) * shape.W();
+      for (int64_t k = w.begin; k < w.end; k += w.step) {
+        const float v = x[row + k];
+        if (!(v <= best) && best == best) {  // greater, or the first NaN
+          best = v;
+          best_at = row + k;
+        }
       }
     }
   }
-  y[q] = best;
-  if (argmax != nullptr) argmax[q] = static_cast<int32_t>(best_at);
+  *y = best;
+  if (argmax != nullptr) *argmax = static_cast<int32_t>(best_at);
 }
 
-// One plane: x [H, W], y and argmax [P, Q].
-void max_pool_plane(const PoolShape& shape, const float* x, float* y, int32_t* argmax) {
-  const Pool2dParams& params = shape.params;
-  const bool has_rows = params.stride_w <= 2;
-  const int64_t first = has_rows ? shape.first_inside() : shape.Q;
-  const int64_t last = has_rows ? shape.last_inside() : shape.Q;
-  for (int64_t p = 0; p < shape.P; ++p) {
-    for (int64_t q = 0; q < first; ++q) max_window(shape, x, p, q, y, argmax);
-    if (first < last) {
-      const int64_t at = shape.h_begin(p) * shape.W + first * params.stride_w - params.pad_left;
-      const int32_t rows = static_cast<int32_t>(shape.h_end(p) - shape.h_begin(p));
-      cpu::max_pool_row({x + at, shape.W, rows, params.kernel_w, params.stride_w, last - first},
-                        static_cast<int32_t>(at), y + first,
-                        argmax == nullptr ? nullptr : argmax + first);
+// One channel: x [D, H, W], y and argmax [Z, P, Q].
+template <typename Windows>
+void max_pool_channel(const Windows& shape, const float* x, float* y, int32_t* argmax) {
+  for (int64_t z = 0; z < shape.Z(); ++z) {
+    const Range d = shape.range(0, z);
+    for (int64_t p = 0; p < shape.P(); ++p) {
+      const Range h = shape.range(1, p);
+      for_windows(
+          shape, d, h,
+          [&](int64_t q) {
+            max_window(shape, x, d, h, shape.range(2, q), y + q,
+                       argmax == nullptr ? nullptr : argmax + q);
+          },
+          [&](int64_t first, int64_t count, int64_t at) {
+            cpu::max_pool_row(shape.row(x, at, h, count), static_cast<int32_t>(at), y + first,
+                              argmax == nullptr ? nullptr : argmax + first);
+          });
+      y += shape.Q();
+      if (argmax != nullptr) argmax += shape.Q();
     }
-    for (int64_t q = std::max(first, last); q < shape.Q; ++q) {
-      max_window(shape, x, p, q, y, argmax);
-    }
-    y += shape.Q;
-    if (argmax != nullptr) argmax += shape.Q;
   }
 }
 
-int launch_max_pool2d_fwd(Stream* stream, const StepArgs& args) {
-  const PoolShape shape = pool_shape(args.in[0], args.out[0], args);
+template <typename Windows>
+int launch_max_fwd(Stream* stream, const StepArgs& args) {
+  const Windows shape(args.in[0], args.out[0], args);
   const float* x = args.in[0].as<float>();
   float* y = args.out[0].as<float>();
   int32_t* argmax = args.out[1].present() ? args.out[1].as<int32_t>() : nullptr;
-  for_planes(stream, shape, [&](int64_t plane) {
-    const int64_t at = plane * shape.P * shape.Q;
-    max_pool_plane(shape, x + plane * shape.H * shape.W, y + at,
-                   argmax == nullptr ? nullptr : argmax + at);
+  for_channels(stream, shape, [&](int64_t channel) {
+    const int64_t at = channel * shape.ZPQ();
+    max_pool_channel(shape, x + channel * shape.DHW(), y + at,
+                     argmax == nullptr ? nullptr : argmax + at);
   });
   return 0;
 }
 
-int launch_max_pool2d_bwd(Stream* stream, const StepArgs& args) {
-  const PoolShape shape = pool_shape(args.out[0], args.in[0], args);
+int launch_max_bwd(Stream* stream, const StepArgs& args) {
+  const Volume shape(args.out[0], args.in[0]);
   const float* dy = args.in[0].as<float>();
   const int32_t* argmax = args.in[1].as<int32_t>();
   float* dx = args.out[0].as<float>();
-  const int64_t windows = shape.P * shape.Q;
-  for_planes(stream, shape, [&](int64_t plane) {
-    float* to = dx + plane * shape.H * shape.W;
-    std::memset(to, 0, static_cast<size_t>(shape.H * shape.W) * sizeof(float));
-    const float* from = dy + plane * windows;
-    const int32_t* at = argmax + plane * windows;
+  const int64_t windows = shape.ZPQ();
+  for_channels(stream, shape, [&](int64_t channel) {
+    float* to = dx + channel * shape.DHW();
+    std::memset(to, 0, static_cast<size_t>(shape.DHW()) * sizeof(float));
+    const float* from = dy + channel * windows;
+    const int32_t* at = argmax + channel * windows;
     for (int64_t i = 0; i < windows; ++i) to[at[i]] += from[i];
   });
   return 0;
@@ -148,63 +208,85 @@ int launch_max_pool2d_bwd(Stream* stream, const StepArgs& args) {
 
 // ---- average ----------------------------------------------------------------------------------
 
-float average_window(const PoolShape& shape, const float* x, int64_t p, int64_t q) {
+float window_sum(const Volume& shape, const float* x, const Range& d, const Range& h,
+                 const Range& w) {
   float total = 0;
-  for (int64_t h = shape.h_begin(p); h < shape.h_end(p); ++h) {
-    for (int64_t w = shape.w_begin(q); w < shape.w_end(q); ++w) total += x[h * shape.W + w];
-  }
-  return total / shape.divisor(p, q);
-}
-
-void average_pool_plane(const PoolShape& shape, const float* x, float* y) {
-  const Pool2dParams& params = shape.params;
-  const bool has_rows = params.stride_w <= 2;
-  const int64_t first = has_rows ? shape.first_inside() : shape.Q;
-  const int64_t last = has_rows ? shape.last_inside() : shape.Q;
-  for (int64_t p = 0; p < shape.P; ++p) {
-    for (int64_t q = 0; q < first; ++q) y[q] = average_window(shape, x, p, q);
-    if (first < last) {
-      const int64_t at = shape.h_begin(p) * shape.W + first * params.stride_w - params.pad_left;
-      const int32_t rows = static_cast<int32_t>(shape.h_end(p) - shape.h_begin(p));
-      cpu::average_pool_row({x + at, shape.W, rows, params.kernel_w, params.stride_w, last - first},
-                            shape.divisor(p, first), y + first);
+  for (int64_t i = d.begin; i < d.end; ++i) {
+    for (int64_t j = h.begin; j < h.end; ++j) {
+      const float* row = x + (i * shape.H() + j) * shape.W();
+      for (int64_t k = w.begin; k < w.end; ++k) total += row[k];
     }
-    for (int64_t q = std::max(first, last); q < shape.Q; ++q) y[q] = average_window(shape, x, p, q);
-    y += shape.Q;
+  }
+  return total;
+}
+
+template <typename Windows>
+void average_channel(const Windows& shape, const float* x, float* y) {
+  for (int64_t z = 0; z < shape.Z(); ++z) {
+    const Range d = shape.range(0, z);
+    for (int64_t p = 0; p < shape.P(); ++p) {
+      const Range h = shape.range(1, p);
+      const int64_t counted = shape.counted(0, z) * shape.counted(1, p);
+      const auto divisor = [&](int64_t q) {
+        return static_cast<float>(counted * shape.counted(2, q));
+      };
+      for_windows(
+          shape, d, h,
+          [&](int64_t q) { y[q] = window_sum(shape, x, d, h, shape.range(2, q)) / divisor(q); },
+          [&](int64_t first, int64_t count, int64_t at) {
+            cpu::average_pool_row(shape.row(x, at, h, count), divisor(first), y + first);
+          });
+      y += shape.Q();
+    }
   }
 }
 
-int launch_avg_pool2d_fwd(Stream* stream, const StepArgs& args) {
-  const PoolShape shape = pool_shape(args.in[0], args.out[0], args);
+template <typename Windows>
+int launch_average_fwd(Stream* stream, const StepArgs& args) {
+  const Windows shape(args.in[0], args.out[0], args);
   const float* x = args.in[0].as<float>();
   float* y = args.out[0].as<float>();
-  const int64_t elems = shape.H * shape.W;
-  const bool is_whole_plane =
-      shape.P == 1 && shape.Q == 1 && shape.h_end(0) == shape.H && shape.w_end(0) == shape.W;
-  for_planes(stream, shape, [&](int64_t plane) {
-    if (is_whole_plane) {
-      y[plane] = cpu::sum(x + plane * elems, elems) / shape.divisor(0, 0);
+  bool is_whole = shape.ZPQ() == 1;
+  int64_t divisor = 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    const Range range = shape.range(axis, 0);
+    is_whole = is_whole && range.begin == 0 && range.end == shape.in[axis];
+    divisor *= shape.counted(axis, 0);
+  }
+  for_channels(stream, shape, [&](int64_t channel) {
+    const float* from = x + channel * shape.DHW();
+    if (is_whole) {
+      y[channel] = cpu::sum(from, shape.DHW()) / static_cast<float>(divisor);
     } else {
-      average_pool_plane(shape, x + plane * elems, y + plane * shape.P * shape.Q);
+      average_channel(shape, from, y + channel * shape.ZPQ());
     }
   });
   return 0;
 }
 
-int launch_avg_pool2d_bwd(Stream* stream, const StepArgs& args) {
-  const PoolShape shape = pool_shape(args.out[0], args.in[0], args);
+template <typename Windows>
+int launch_average_bwd(Stream* stream, const StepArgs& args) {
+  const Windows shape(args.out[0], args.in[0], args);
   const float* dy = args.in[0].as<float>();
   float* dx = args.out[0].as<float>();
-  for_planes(stream, shape, [&](int64_t plane) {
-    float* to = dx + plane * shape.H * shape.W;
-    std::memset(to, 0, static_cast<size_t>(shape.H * shape.W) * sizeof(float));
-    const float* from = dy + plane * shape.P * shape.Q;
-    for (int64_t p = 0; p < shape.P; ++p) {
-      for (int64_t q = 0; q < shape.Q; ++q) {
-        const float share = *from++ / shape.divisor(p, q);
-        for (int64_t h = shape.h_begin(p); h < shape.h_end(p); ++h) {
-          float* row = to + h * shape.W;
-          for (int64_t w = shape.w_begin(q); w < shape.w_end(q); ++w) row[w] += share;
+  for_channels(stream, shape, [&](int64_t channel) {
+    float* to = dx + channel * shape.DHW();
+    std::memset(to, 0, static_cast<size_t>(shape.DHW()) * sizeof(float));
+    const float* from = dy + channel * shape.ZPQ();
+    for (int64_t z = 0; z < shape.Z(); ++z) {
+      const Range d = shape.range(0, z);
+      for (int64_t p = 0; p < shape.P(); ++p) {
+        const Range h = shape.range(1, p);
+        const int64_t counted = shape.counted(0, z) * shape.counted(1, p);
+        for (int64_t q = 0; q < shape.Q(); ++q) {
+          const Range w = shape.range(2, q);
+          const float share = *from++ / static_cast<float>(counted * shape.counted(2, q));
+          for (int64_t i = d.begin; i < d.end; ++i) {
+            for (int64_t j = h.begin; j < h.end; ++j) {
+              float* row = to + (i * shape.H() + j) * shape.W();
+              for (int64_t k = w.begin; k < w.end; ++k) row[k] += share;
+            }
+          }
         }
       }
     }
@@ -213,19 +295,27 @@ int launch_avg_pool2d_bwd(Stream* stream, const StepArgs& args) {
 }
 
 const Implementation kMaxForward[] = {
-    {"direct", supports_all, no_workspace, launch_max_pool2d_fwd}};
-const Implementation kMaxBackward[] = {
-    {"direct", supports_all, no_workspace, launch_max_pool2d_bwd}};
+    {"direct", supports_all, no_workspace, launch_max_fwd<SlidingWindows>}};
+const Implementation kMaxBackward[] = {{"direct", supports_all, no_workspace, launch_max_bwd}};
 const Implementation kAverageForward[] = {
-    {"direct", supports_all, no_workspace, launch_avg_pool2d_fwd}};
+    {"direct", supports_all, no_workspace, launch_average_fwd<SlidingWindows>}};
 const Implementation kAverageBackward[] = {
-    {"direct", supports_all, no_workspace, launch_avg_pool2d_bwd}};
+    {"direct", supports_all, no_workspace, launch_average_bwd<SlidingWindows>}};
+const Implementation kAdaptiveMaxForward[] = {
+    {"direct", supports_all, no_workspace, launch_max_fwd<AdaptiveWindows>}};
+const Implementation kAdaptiveAverageForward[] = {
+    {"direct", supports_all, no_workspace, launch_average_fwd<AdaptiveWindows>}};
+const Implementation kAdaptiveAverageBackward[] = {
+    {"direct", supports_all, no_workspace, launch_average_bwd<AdaptiveWindows>}};
 
 }  // namespace
 
-const ImplementationList cpu_max_pool2d_fwd = {kMaxForward, 1};
-const ImplementationList cpu_max_pool2d_bwd = {kMaxBackward, 1};
-const ImplementationList cpu_avg_pool2d_fwd = {kAverageForward, 1};
-const ImplementationList cpu_avg_pool2d_bwd = {kAverageBackward, 1};
+const ImplementationList cpu_max_pool_fwd = {kMaxForward, 1};
+const ImplementationList cpu_max_pool_bwd = {kMaxBackward, 1};
+const ImplementationList cpu_avg_pool_fwd = {kAverageForward, 1};
+const ImplementationList cpu_avg_pool_bwd = {kAverageBackward, 1};
+const ImplementationList cpu_adaptive_max_pool_fwd = {kAdaptiveMaxForward, 1};
+const ImplementationList cpu_adaptive_avg_pool_fwd = {kAdaptiveAverageForward, 1};
+const ImplementationList cpu_adaptive_avg_pool_bwd = {kAdaptiveAverageBackward, 1};
 
 }  // namespace tanul

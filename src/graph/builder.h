@@ -49,9 +49,4 @@ Var add_layer(Model::Impl& model, OpKind kind, const std::string& layer, std::ve
 void add_loss(Model::Impl& model, LossKind kind, const std::string& layer, Var x, ValueId target,
               const std::vector<ValueId>& outs, double weight = 1);
 
-// "3" or "3x5"
-std::string pair_text(int64_t a, int64_t b);
-// "conv2d 3x3 /2 +1"
-std::string window_text(const char* op, int64_t r, int64_t s, Extent2 stride, const Padding2& pad);
-
 }  // namespace tanul::build

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "kernels/batchnorm/batchnorm.h"
-#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv3d/conv3d.h"
 #include "kernels/linear/linear.h"
 
 namespace tanul {
@@ -28,6 +28,7 @@ ActivationKind* epilogue_of(Node& node, ActivationKind activation) {
       return activation == ActivationKind::relu ? &node.params.as<BatchNormParams>().activation
                                                 : nullptr;
     case OpKind::conv2d_fwd: return &node.params.as<Conv2dParams>().activation;
+    case OpKind::conv3d_fwd: return &node.params.as<Conv3dParams>().plane.activation;
     case OpKind::linear_fwd: return &node.params.as<LinearParams>().activation;
     default: return nullptr;
   }

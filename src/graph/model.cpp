@@ -113,20 +113,6 @@ void add_loss(Model::Impl& model, LossKind kind, const std::string& layer, Var x
   model.losses.push_back({kind, layer, x.id, target, outs.at(0), outs.at(1), weight});
 }
 
-std::string pair_text(int64_t a, int64_t b) {
-  return a == b ? std::to_string(a) : fmt::format("{}x{}", a, b);
-}
-
-std::string window_text(const char* op, int64_t r, int64_t s, Extent2 stride, const Padding2& pad) {
-  std::string text = fmt::format("{} {}x{} /{}", op, r, s, pair_text(stride.h, stride.w));
-  if (pad.top != 0 || pad.left != 0 || pad.bottom != 0 || pad.right != 0) {
-    text += pad.top == pad.bottom && pad.left == pad.right
-                ? " +" + pair_text(pad.top, pad.left)
-                : fmt::format(" +{},{},{},{}", pad.top, pad.left, pad.bottom, pad.right);
-  }
-  return text;
-}
-
 }  // namespace build
 
 namespace {
@@ -144,8 +130,11 @@ double following_gain(const Graph& graph, ValueId value) {
         case OpKind::tanh_fwd: return 5.0 / 3.0;
         case OpKind::sigmoid_fwd: return 1.0;
         // These leave an activation behind them as good as next to the layer.
-        case OpKind::max_pool2d_fwd:
-        case OpKind::avg_pool2d_fwd:
+        case OpKind::scale_shift_fwd:
+        case OpKind::max_pool_fwd:
+        case OpKind::avg_pool_fwd:
+        case OpKind::adaptive_max_pool_fwd:
+        case OpKind::adaptive_avg_pool_fwd:
         case OpKind::dropout_fwd:
         case OpKind::batchnorm_eval_fwd:
         case OpKind::layer_norm_fwd:
@@ -168,7 +157,9 @@ void resolve_inits(Model::Impl& model) {
     double gain = 0;
     for (const Node& node : model.graph.nodes) {
       for (ValueId in : node.in) {
-        if (in == model.parameter_values[i]) gain = following_gain(model.graph, node.out.front());
+        // of shared weights, the first layer decides
+        if (in != model.parameter_values[i] || gain > 0) continue;
+        gain = following_gain(model.graph, node.out.front());
       }
     }
     info.following_gain = gain > 0 ? gain : 1.0;

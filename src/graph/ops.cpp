@@ -37,6 +37,7 @@ std::string InferContext::where() const {
   const size_t at = op.rfind("_fwd");
   if (at != std::string::npos) op.resize(at);
   if (op_def(kind_).user_name != nullptr) op = op_def(kind_).user_name;
+  if (user_name_ != nullptr) op = user_name_;
   return layer_.empty() ? op : op + " \"" + layer_ + "\"";
 }
 

@@ -14,6 +14,18 @@
 
 namespace tanul::recipe {
 
+// How many axes an extent or a padding has.
+template <typename T>
+inline constexpr size_t kAxes = 1;  // int64_t, Padding1
+template <>
+inline constexpr size_t kAxes<Extent2> = 2;
+template <>
+inline constexpr size_t kAxes<Padding2> = 2;
+template <>
+inline constexpr size_t kAxes<Extent3> = 3;
+template <>
+inline constexpr size_t kAxes<Padding3> = 3;
+
 // Reads options in the order in which they are written out again: each call reads one key and
 // appends `key = value`, default or not, to the resolved text.
 class OptionReader {
@@ -36,16 +48,31 @@ class OptionReader {
   }
   // One of `choices`; the first is the default.
   std::string choice(const char* key, const std::vector<std::string>& choices);
-  Extent2 required_extent(const char* key, int64_t low = 1) {
-    return note_extent(key, reader_.required_extent(key, low));
+  // For one to three axes: E is int64_t, Extent2 or Extent3, P is Padding1 to Padding3.
+  template <typename E = Extent2>
+  E required_extent(const char* key, int64_t low = 1) {
+    const auto list = reader_.required_extents(key, kAxes<E>, low);
+    append(key, list.size() == 1 ? fmt::format("{}", list[0]) : list_toml(list));
+    if constexpr (kAxes<E> == 1) return list[0];
+    if constexpr (kAxes<E> == 2) return {list[0], list[1]};
+    if constexpr (kAxes<E> == 3) return {list[0], list[1], list[2]};
   }
-  Extent2 extent(const char* key, Extent2 otherwise, int64_t low) {
-    return note_extent(key, reader_.extent(key, otherwise, low));
+  template <typename E>
+  E extent(const char* key, const E& otherwise, int64_t low) {
+    if (reader_.has(key)) return required_extent<E>(key, low);
+    append(key, extent_toml(otherwise));
+    return otherwise;
   }
-  Padding2 padding(const char* key) {
-    const Padding2 pad = reader_.padding(key);
-    append(key, padding_toml(pad));
-    return pad;
+  template <typename P = Padding2>
+  P padding(const char* key) {
+    return padding<P>(
+        key, [](const P& pad) { return pad; }, nullptr);
+  }
+  // The same with "same" and "same_lower": resolve(pad) puts numbers in their place.
+  template <typename P, typename Resolve>
+  P padding(const char* key, const Resolve& resolve) {
+    Same same = Same::no;
+    return padding<P>(key, resolve, &same);
   }
   Init init(const char* key) {
     const TomlNode* node = reader_.find(key);
@@ -54,6 +81,13 @@ class OptionReader {
                                                   fmt::format("{}: {}", reader_.what(), key));
     append(key, init_toml(init));
     return init;
+  }
+
+  // Left out of the resolved text where it is not given.
+  std::string optional_text(const char* key) {
+    const std::string text = reader_.text(key, "");
+    if (!text.empty()) append(key, quoted(text));
+    return text;
   }
 
   const TableReader& table() const { return reader_; }
@@ -70,9 +104,29 @@ class OptionReader {
     append(key, fmt::format("{}", value));
     return value;
   }
-  Extent2 note_extent(const char* key, Extent2 value) {
-    append(key, pair_toml(value));
-    return value;
+  static std::string extent_toml(int64_t e) { return fmt::format("{}", e); }
+  static std::string extent_toml(const Extent2& e) { return list_toml({e.h, e.w}); }
+  static std::string extent_toml(const Extent3& e) { return list_toml({e.d, e.h, e.w}); }
+  static std::string sides_toml(const Padding1& p) { return list_toml({p.begin, p.end}); }
+  static std::string sides_toml(const Padding2& p) {
+    return list_toml({p.top, p.left, p.bottom, p.right});
+  }
+  static std::string sides_toml(const Padding3& p) {
+    return list_toml({p.front, p.top, p.left, p.back, p.bottom, p.right});
+  }
+
+  template <typename P, typename Resolve>
+  P padding(const char* key, const Resolve& resolve, Same* same) {
+    constexpr size_t axes = kAxes<P>;
+    const auto sides = reader_.padding(key, axes, same);
+    P pad = 0;
+    if constexpr (axes == 1) pad = {sides[0], sides[1]};
+    if constexpr (axes == 2) pad = {sides[0], sides[1], sides[2], sides[3]};
+    if constexpr (axes == 3) pad = {sides[0], sides[1], sides[2], sides[3], sides[4], sides[5]};
+    if (same != nullptr) pad.same = *same;
+    pad = resolve(pad);
+    append(key, sides_toml(pad));
+    return pad;
   }
 
   const TableReader& reader_;

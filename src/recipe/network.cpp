@@ -210,9 +210,10 @@ class Expander {
     return name;
   }
 
-  Flow find_layer(const TomlNode& node, const Scope& scope, const std::string& what) const {
+  Flow find_layer(const TomlNode& node, const Scope& scope, const std::string& what,
+                  const char* key = "from") const {
     if (node.kind != TomlNode::Kind::string) {
-      fail_at(source_, node.where, "{}: from must be a layer's name, not {}", what,
+      fail_at(source_, node.where, "{}: {} must be a layer's name, not {}", what, key,
               node.description());
     }
     if (node.text == "input") return scope.input;
@@ -298,7 +299,17 @@ class Expander {
     if (blocks_.count(entry.kind) != 0) {
       out = expand_block(entry, name, local, scope, inputs[0]);
     } else {
-      out = make(entry.kind, entry.options, entry.where, name, inputs);
+      TomlNode renamed;  // `share` names a layer as `from` does
+      const TomlNode* options = entry.options;
+      const TomlNode* share = options == nullptr ? nullptr : options->find("share");
+      if (share != nullptr && share->kind == TomlNode::Kind::string) {
+        renamed = *options;
+        for (auto& [key, value] : renamed.entries) {
+          if (key.name == "share") value.text = find_layer(*share, scope, what, "share").name;
+        }
+        options = &renamed;
+      }
+      out = make(entry.kind, options, entry.where, name, inputs);
     }
     scope.locals[local] = out;
     return out;

@@ -136,23 +136,37 @@ std::vector<int64_t> TableReader::whole_list(const std::string& key, const TomlN
   return out;
 }
 
-Extent2 TableReader::extent(const std::string& key, Extent2 otherwise, int64_t low) const {
-  return has(key) ? required_extent(key, low) : otherwise;
+std::vector<int64_t> TableReader::required_extents(const std::string& key, size_t axes,
+                                                   int64_t low) const {
+  constexpr const char* kForms[] = {"", "a whole number", "a whole number or [height, width]",
+                                    "a whole number or [depth, height, width]"};
+  auto list = whole_list(key, required(key), low, {axes}, kForms[axes]);
+  if (list.size() < axes) list.resize(axes, list.front());
+  return list;
 }
 
-Extent2 TableReader::required_extent(const std::string& key, int64_t low) const {
-  const auto list = whole_list(key, required(key), low, {2}, "a whole number or [height, width]");
-  return list.size() == 1 ? Extent2(list[0]) : Extent2(list[0], list[1]);
-}
-
-Padding2 TableReader::padding(const std::string& key) const {
+std::vector<int64_t> TableReader::padding(const std::string& key, size_t axes, Same* same) const {
+  constexpr const char* kForms[] = {
+      "", "a whole number or [begin, end]",
+      "a whole number, [height, width] or [top, left, bottom, right]",
+      "a whole number, [depth, height, width] or [front, top, left, back, bottom, right]"};
+  std::vector<int64_t> sides(2 * axes, 0);
   const TomlNode* node = find(key);
-  if (node == nullptr) return {0};
-  const auto list = whole_list(key, *node, 0, {2, 4},
-                               "a whole number, [height, width] or [top, left, bottom, right]");
-  if (list.size() == 1) return {list[0]};
-  if (list.size() == 2) return {list[0], list[1]};
-  return {list[0], list[1], list[2], list[3]};
+  if (node == nullptr) return sides;
+  if (same != nullptr && node->kind == TomlNode::Kind::string) {
+    if (node->text != "same" && node->text != "same_lower") {
+      fail_at(source_, node->where, "{}: {} must be {}, \"same\" or \"same_lower\", not {}", what_,
+              key, kForms[axes], node->description());
+    }
+    *same = node->text == "same" ? Same::upper : Same::lower;
+    return sides;
+  }
+  // one axis has no list of one number a side
+  const std::vector<size_t> sizes =
+      axes == 1 ? std::vector<size_t>{2} : std::vector<size_t>{axes, 2 * axes};
+  const auto list = whole_list(key, *node, 0, sizes, kForms[axes]);
+  for (size_t i = 0; i < sides.size(); ++i) sides[i] = list[i % list.size()];
+  return sides;
 }
 
 Choice read_choice(const Source& source, const TomlNode& node, const std::string& what,

@@ -37,11 +37,12 @@ class TableReader {
   bool boolean(const std::string& key, bool otherwise) const;
   std::string text(const std::string& key, const std::string& otherwise) const;
   std::vector<double> numbers(const std::string& key, const Range& range) const;
-  // A number, or [h, w].
-  Extent2 extent(const std::string& key, Extent2 otherwise, int64_t low) const;
-  Extent2 required_extent(const std::string& key, int64_t low) const;
-  // A number, [h, w], or [top, left, bottom, right].
-  Padding2 padding(const std::string& key) const;
+  // A number for all of `axes` axes, or a list of one for each: [h, w], [d, h, w]. The key must be there.
+  std::vector<int64_t> required_extents(const std::string& key, size_t axes, int64_t low) const;
+  // What stands before each of `axes` axes, then behind each: a number, a list of one for each axis,
+  // or a list of all sides. None where the key is not there. Of a string ("same", "same_lower"), where
+  // `same` is not null, the meaning.
+  std::vector<int64_t> padding(const std::string& key, size_t axes, Same* same) const;
 
   const std::string& what() const { return what_; }
   const Source& source() const { return source_; }

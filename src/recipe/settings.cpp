@@ -15,7 +15,7 @@ constexpr int64_t kMostInt = std::numeric_limits<int64_t>::max();
 float as_float(double value) { return static_cast<float>(value); }
 
 template <typename T>
-std::string list_toml(const std::vector<T>& values) {
+std::string listed(const std::vector<T>& values) {
   std::string out;
   for (const T& value : values) out += (out.empty() ? "" : ", ") + fmt::format("{}", value);
   return "[" + out + "]";
@@ -51,10 +51,7 @@ double need_number(const TableReader& reader, const std::string& key, const Rang
 }  // namespace
 
 std::string bool_toml(bool value) { return value ? "true" : "false"; }
-std::string pair_toml(Extent2 value) { return fmt::format("[{}, {}]", value.h, value.w); }
-std::string padding_toml(const Padding2& pad) {
-  return fmt::format("[{}, {}, {}, {}]", pad.top, pad.left, pad.bottom, pad.right);
-}
+std::string list_toml(const std::vector<int64_t>& values) { return listed(values); }
 
 Init read_init(const Source& source, const TomlNode& node, const std::string& what) {
   const Choice choice = read_choice(source, node, what, init_kinds());
@@ -246,9 +243,9 @@ std::string data_toml(const DataSettings& s) {
     const bool is_identity =
         std::all_of(n.mean.begin(), n.mean.end(), [](float v) { return v == 0; }) &&
         std::all_of(n.deviation.begin(), n.deviation.end(), [](float v) { return v == 1; });
-    normalize = is_identity ? "\"none\""
-                            : fmt::format("{{ mean = {}, std = {} }}", list_toml(n.mean),
-                                          list_toml(n.deviation));
+    normalize = is_identity
+                    ? "\"none\""
+                    : fmt::format("{{ mean = {}, std = {} }}", listed(n.mean), listed(n.deviation));
   }
   return fmt::format(
       "[data]\npath = {}\nnormalize = {}\nvalidation = {}\ntest = {}\nstratified = {}\n",

@@ -42,7 +42,6 @@ std::string data_toml(const DataSettings& settings);
 
 // Values as TOML; numbers are written by fmt, shortest text that reads back the same.
 std::string bool_toml(bool value);
-std::string pair_toml(Extent2 value);
-std::string padding_toml(const Padding2& pad);
+std::string list_toml(const std::vector<int64_t>& values);
 
 }  // namespace tanul::recipe

@@ -152,6 +152,39 @@ TEST(Differentiate, OtherNormalisations) {
   expect_gradients(m.build());
 }
 
+TEST(Differentiate, SharedWeightsGetTheSumOfTheirGradients) {
+  ModelBuilder m;
+  Var x = m.tanh(m.conv2d(m.input({2, 6, 6}), {.out = 2, .kernel = 3, .pad = 1, .name = "a"}));
+  for (int i = 0; i < 2; ++i) {
+    x = m.tanh(m.conv2d(x, {.out = 2, .kernel = 3, .pad = 1, .share = "a"}));
+  }
+  x = m.tanh(m.linear(m.flatten(m.avg_pool2d(x, {.kernel = 3})), {.out = 8, .name = "fc"}));
+  x = m.linear(x, {.out = 8, .share = "fc"});
+  m.softmax_cross_entropy(x);
+  expect_gradients(m.build());
+}
+
+TEST(Differentiate, SignalsThroughTransposedConvolution) {
+  ModelBuilder m;
+  Var x = m.tanh(m.conv1d(m.input({2, 13}), {.out = 4, .kernel = 3, .stride = 2, .groups = 2}));
+  x = m.avg_pool1d(x, {.kernel = 2, .stride = 1, .pad = 1});
+  x = m.tanh(m.conv_transpose1d(x, {.out = 2, .kernel = 3, .stride = 2, .output_padding = 1}));
+  x = m.adaptive_avg_pool(x, {.out = {4}});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  expect_gradients(m.build());
+}
+
+TEST(Differentiate, VolumesThroughTransposedConvolution) {
+  ModelBuilder m;
+  Var x = m.tanh(m.conv3d(m.input({1, 4, 5, 6}), {.out = 3, .kernel = 2, .pad = Same::upper}));
+  x = m.avg_pool3d(x, {.kernel = 2, .stride = Extent3{1, 2, 2}});
+  // output_padding below the dilation: the gradient of x has fewer slices than fit
+  x = m.tanh(
+      m.conv_transpose3d(x, {.out = 2, .kernel = 2, .output_padding = {2, 0, 1}, .dilation = 3}));
+  m.softmax_cross_entropy(m.linear(m.flatten(m.global_avg_pool(x)), {.out = 3}));
+  expect_gradients(m.build());
+}
+
 // A layer that the loss does not depend on has no gradient, and keeps its weights.
 TEST(Differentiate, AnIdleBranchIsLeftAlone) {
   ModelBuilder m;

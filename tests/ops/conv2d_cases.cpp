@@ -54,6 +54,173 @@ constexpr ActivationKind kRelu = ActivationKind::relu;
 constexpr ActivationKind kSigmoid = ActivationKind::sigmoid;
 constexpr ActivationKind kTanh = ActivationKind::tanh;
 
+// A signal [N, C, L] with the numbers of its window; nothing is said about a height.
+struct Signal {
+  std::string name;
+  Shape x;
+  int64_t K;
+  int S, stride = 1, left = 0, right = 0, dilation = 1, groups = 1;
+  bool has_bias = true;
+  ActivationKind activation = ActivationKind::none;
+};
+
+void add_signals(std::vector<OpCase>& cases) {
+  const std::vector<Signal> all = {
+      {"one element", {1, 1, 1}, 1, 1},
+      {"3 taps", {2, 5, 17}, 7, 3},
+      {"1 tap: a plain matrix product", {3, 4, 21}, 6, 1},
+      {"9 taps, same length", {2, 3, 31}, 4, 9, 1, 4, 4},
+      {"causal: all padding in front, dilation 2", {2, 3, 24}, 5, 3, 1, 4, 0, 2},
+      {"80 taps stride 16: raw sound", {1, 1, 400}, 12, 80, 16, 20, 20},
+      {"stride 3 above 2 taps: gaps get no gradient", {2, 2, 23}, 3, 2, 3},
+      {"as many taps as elements", {3, 6, 11}, 5, 11},
+      {"3 groups, stride 2", {2, 6, 19}, 9, 3, 2, 1, 1, 1, 3},
+      {"depthwise, no bias", {2, 8, 33}, 8, 5, 1, 2, 2, 1, 8, false},
+      {"long: several blocks of positions", {1, 3, 6001}, 5, 7, 1, 3, 3},
+      {"many short signals", {90, 4, 5}, 6, 2},
+      {"70 channels: the reduction is cut", {2, 70, 40}, 9, 5, 1, 2, 2},
+      {"fused ReLU", {2, 3, 40}, 5, 3, 1, 1, 1, 1, 1, true, kRelu},
+      {"fused tanh, stride 2", {2, 3, 20}, 4, 3, 2, 1, 1, 1, 1, true, kTanh},
+  };
+  for (const Signal& c : all) {
+    Conv plane{c.name, {c.x[0], c.x[1], 1, c.x[2]}, c.K, 0, c.S};
+    plane.stride_h = plane.dilation_h = 0;
+    plane.stride_w = c.stride;
+    plane.left = c.left;
+    plane.right = c.right;
+    plane.dilation_w = c.dilation;
+    plane.groups = c.groups;
+    plane.has_bias = c.has_bias;
+    plane.activation = c.activation;
+    OpCase op = make(plane);
+    op.name = "conv1d " + c.name;
+    op.in[0].shape = c.x;
+    op.in[1].shape = {c.K, c.x[1] / c.groups, c.S};
+    cases.push_back(op);
+  }
+}
+
+// Transposed: x [N, C, P, Q], w [C, K/groups, R, S].
+void add_transposed(std::vector<OpCase>& cases) {
+  struct Up {
+    Conv conv;
+    int pad_h = 0, pad_w = 0;  // output_padding
+  };
+  const std::vector<Up> all = {
+      {{"one element", {1, 1, 1, 1}, 1, 1, 1}},
+      {{"1x1: a plain matrix product", {2, 5, 6, 6}, 7, 1, 1}},
+      {{"3x3 stride 1: full convolution", {2, 3, 5, 6}, 4, 3, 3}},
+      {{"2x2 stride 2: U-Net, blocks do not overlap", {2, 6, 8, 9}, 3, 2, 2, 2, 2}},
+      {{"4x4 stride 2 pad 1: DCGAN, blocks overlap", {3, 8, 7, 7}, 5, 4, 4, 2, 2, 1, 1, 1, 1}},
+      {{"3x3 stride 2 pad 1: the shape of a strided 3x3 upside down",
+        {2, 3, 8, 8},
+        4,
+        3,
+        3,
+        2,
+        2,
+        1,
+        1,
+        1,
+        1},
+       1,
+       1},
+      {{"stride 3 above the kernel 2: gaps stay 0", {1, 4, 5, 6}, 3, 2, 2, 3, 3}, 2, 1},
+      {{"stride 2 1, padding on one side", {1, 3, 4, 9}, 4, 3, 5, 2, 1, 0, 2, 1, 0}},
+      {{"dilation 2 3", {1, 3, 6, 7}, 2, 3, 3, 1, 1, 1, 1, 1, 1, 2, 3}},
+      {{"1x1, output_padding below the dilation: more fits than there is",
+        {2, 3, 4, 5},
+        4,
+        1,
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        3,
+        2},
+       2,
+       1},
+      {{"3x3, output_padding below the dilation: more fits than there is",
+        {1, 2, 9, 33},
+        9,
+        3,
+        3,
+        1,
+        1,
+        1,
+        0,
+        0,
+        1,
+        3,
+        2},
+       2,
+       1},
+      {{"2 groups", {2, 4, 5, 5}, 6, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 2}},
+      {{"depthwise stride 2: bilinear upsampling",
+        {2, 6, 6, 6},
+        6,
+        4,
+        4,
+        2,
+        2,
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        6}},
+      {{"many images with tiny planes", {80, 3, 3, 3}, 4, 2, 2, 2, 2}},
+      {{"64 channels: a long reduction", {1, 64, 6, 6}, 5, 3, 3}},
+      {{"big plane", {1, 3, 40, 51}, 4, 3, 3, 2, 2, 1, 1, 1, 1}},
+  };
+  for (const Up& up : all) {
+    const Conv& c = up.conv;
+    Conv2dParams p = params_of(c).as<Conv2dParams>();
+    p.is_transposed = 1;
+    p.output_pad_h = up.pad_h;
+    p.output_pad_w = up.pad_w;
+    OpCase op{"conv_transpose " + c.name,
+              OpKind::conv2d_bwd_data,
+              Params::of(p),
+              {},
+              {0, 1},
+              {},
+              1,
+              true};
+    op.in = {{c.x, {}}, {Shape{c.x[1], c.K / c.groups, c.R, c.S}, {Fill::normal, 0.3, {}}}};
+    cases.push_back(op);
+  }
+  // Signals.
+  Conv2dParams p{};
+  p.kernel_w = 4;
+  p.stride_w = 2;
+  p.pad_left = p.pad_right = p.dilation_w = 1;
+  p.groups = 2;
+  p.is_transposed = 1;
+  cases.push_back({"conv_transpose1d doubles a signal, 2 groups",
+                   OpKind::conv2d_bwd_data,
+                   Params::of(p),
+                   {{{3, 6, 21}, {}}, {{6, 2, 4}, {}}},
+                   {0, 1},
+                   {},
+                   1,
+                   true});
+  p.groups = 1;
+  p.output_pad_w = 1;
+  cases.push_back({"conv_transpose1d with output_padding",
+                   OpKind::conv2d_bwd_data,
+                   Params::of(p),
+                   {{{2, 3, 10}, {}}, {{3, 4, 4}, {}}},
+                   {0, 1},
+                   {},
+                   1,
+                   true});
+}
+
 }  // namespace
 
 std::vector<OpCase> conv2d_cases() {
@@ -225,6 +392,8 @@ std::vector<OpCase> conv2d_cases() {
   };
   std::vector<OpCase> cases;
   for (const Conv& c : all) cases.push_back(make(c));
+  add_signals(cases);
+  add_transposed(cases);
   return cases;
 }
 
@@ -242,11 +411,32 @@ std::vector<RejectCase> conv2d_rejections() {
     return Params::of(p);
   };
   const Params resolved = changed([](Conv2dParams&) {});
+  const OpKind up = OpKind::conv2d_bwd_data;
+  const auto transposed = [&](void (*change)(Conv2dParams&)) {
+    Conv2dParams p = params.as<Conv2dParams>();
+    p.is_transposed = 1;
+    change(p);
+    return Params::of(p);
+  };
   return {
-      {"conv2d \"layer\": x must be [N, C, H, W], got [2, 4, 42]",
+      {"conv1d \"layer\": x must be [N, C, H, W] or [N, C, L], got [2, 168]",
+       fwd,
+       params,
+       {{{2, 168}, {}}, w, b}},
+      {"conv2d \"layer\": x must be [N, C, H, W] or [N, C, L], got [2, 4, 6, 7, 1]",
+       fwd,
+       params,
+       {{{2, 4, 6, 7, 1}, {}}, w, b}},
+      {"conv1d \"layer\": w must be [K, C/groups, S], got [8, 4, 3, 3]",
        fwd,
        params,
        {{{2, 4, 42}, {}}, w, b}},
+      {"conv1d \"layer\": kernel length 3 with dilation 1 spans 3 elements but the padded input "
+       "has 2 "
+       "(2 + 0 + 0)",
+       fwd,
+       params,
+       {{{2, 4, 2}, {}}, {{8, 4, 3}, {}}, b}},
       {"conv2d \"layer\": x must be f32, got u8", fwd, params, {{x_shape, {}, DType::u8}, w, b}},
       {"conv2d \"layer\": x must not be empty, got [0, 4, 6, 7]",
        fwd,
@@ -313,6 +503,48 @@ std::vector<RejectCase> conv2d_rejections() {
        OpKind::conv2d_bwd_data,
        resolved,
        {{{2, 8, 5, 5}, {}}, w}},
+      {"conv2d \"layer\": an output height of 5 is asked for, 4 fit",
+       fwd,
+       changed([](Conv2dParams& c) { c.out_h = 5; }),
+       {x, w, b}},
+      {"conv_transpose2d \"layer\": x has 4 channels but w expects 8 (x [2, 4, 6, 7], w [8, 4, 3, "
+       "3]); "
+       "check in_channels",
+       up,
+       transposed([](Conv2dParams&) {}),
+       {x, w}},
+      {"conv_transpose2d \"layer\": w must be [C, K/groups, R, S], got [8, 4, 3]",
+       up,
+       transposed([](Conv2dParams&) {}),
+       {x, {{8, 4, 3}, {}}}},
+      {"conv_transpose1d \"layer\": w [4, 8, 5] does not have the kernel 3",
+       up,
+       transposed([](Conv2dParams&) {}),
+       {{{2, 4, 7}, {}}, {{4, 8, 5}, {}}}},
+      {"conv_transpose2d \"layer\": the 4 input channels cannot be cut into 3 groups (w [4, 8, 3, "
+       "3]); "
+       "check in_channels",
+       up,
+       transposed([](Conv2dParams& c) { c.groups = 3; }),
+       {x, {{4, 8, 3, 3}, {}}}},
+      {"conv_transpose2d \"layer\": output_padding width must be 0 to 1, below the larger of "
+       "stride 2 "
+       "and dilation 1, got 2",
+       up,
+       transposed([](Conv2dParams& c) {
+         c.stride_w = 2;
+         c.output_pad_w = 2;
+       }),
+       {x, {{4, 8, 3, 3}, {}}}},
+      {"conv_transpose2d \"layer\": the output height would be 0 = (6 - 1) 1 + 3 + 0 - 4 - 4; "
+       "check pad",
+       up,
+       transposed([](Conv2dParams& c) { c.pad_top = c.pad_bottom = 4; }),
+       {x, {{4, 8, 3, 3}, {}}}},
+      {"conv_transpose2d \"layer\": stride height must be at least 1, got 0",
+       up,
+       transposed([](Conv2dParams& c) { c.stride_h = 0; }),
+       {x, {{4, 8, 3, 3}, {}}}},
       {"conv2d_bwd_weights \"layer\": x has 2 images but dy has 3 (x [2, 4, 6, 7], dy [3, 8, 4, "
        "5])",
        OpKind::conv2d_bwd_weights,
@@ -324,7 +556,5 @@ std::vector<RejectCase> conv2d_rejections() {
        {x, {{2, 8, 4, 4}, {}}}},
   };
 }
-
-std::vector<Rule> conv2d_rules() { return {}; }
 
 }  // namespace tanul::test

@@ -21,6 +21,70 @@ OpCase make(const std::string& name, int64_t N, int64_t C, int64_t K, bool has_b
   return op;
 }
 
+Tensors linear_fwd(const Params& params, const Tensors& in, const RefContext&) {
+  const RefTensor& x = in[0];
+  const RefTensor& w = in[1];
+  const int64_t N = x.shape[0], C = x.shape[1], K = w.shape[0];
+  RefTensor y({N, K});
+  for (int64_t n = 0; n < N; ++n) {
+    for (int64_t k = 0; k < K; ++k) {
+      double sum = 0;
+      for (int64_t c = 0; c < C; ++c) sum += x[n * C + c] * w[k * C + c];
+      if (is_present(in, 2)) sum += in[2][k];
+      y[n * K + k] = activate(params.as<LinearParams>().activation, sum);
+    }
+  }
+  return {y};
+}
+
+Tensors linear_bwd_data(const Params&, const Tensors& in, const RefContext&) {
+  const RefTensor& dy = in[0];
+  const RefTensor& w = in[1];
+  const int64_t N = dy.shape[0], K = dy.shape[1], C = w.shape[1];
+  RefTensor dx({N, C});
+  for (int64_t n = 0; n < N; ++n) {
+    for (int64_t k = 0; k < K; ++k) {
+      for (int64_t c = 0; c < C; ++c) dx[n * C + c] += dy[n * K + k] * w[k * C + c];
+    }
+  }
+  return {dx};
+}
+
+Tensors linear_bwd_weights(const Params& params, const Tensors& in, const RefContext&) {
+  const RefTensor& x = in[0];
+  const RefTensor& dy = in[1];
+  const int64_t N = dy.shape[0], K = dy.shape[1], C = x.shape[1];
+  RefTensor dw({K, C}), db({K});
+  for (int64_t n = 0; n < N; ++n) {
+    for (int64_t k = 0; k < K; ++k) {
+      db[k] += dy[n * K + k];
+      for (int64_t c = 0; c < C; ++c) dw[k * C + c] += dy[n * K + k] * x[n * C + c];
+    }
+  }
+  if (params.as<LinearParams>().has_bias == 0) return {dw, RefTensor::absent()};
+  return {dw, db};
+}
+
+double count(int64_t n) { return static_cast<double>(n); }
+
+Bounds bounds_fwd(const BoundArgs& a) {
+  LinearParams p = a.params.as<LinearParams>();
+  const ActivationKind activation = p.activation;
+  p.activation = ActivationKind::none;
+  const Tensors T = linear_fwd(Params::of(p), absolute(a.in), a.context);
+  const double n = count(a.in[0].shape[1]) + 1;  // and the bias
+  return {through(activation, sum_bound(T[0], n), a.want[0])};
+}
+Bounds bounds_bwd_data(const BoundArgs& a) {
+  const Tensors T = linear_bwd_data(a.params, absolute(a.in), a.context);
+  return {sum_bound(T[0], count(a.in[0].shape[1]))};
+}
+Bounds bounds_bwd_weights(const BoundArgs& a) {
+  const Tensors T = linear_bwd_weights(a.params, absolute(a.in), a.context);
+  const double n = count(a.in[0].shape[0]);
+  return {sum_bound(T[0], n), sum_bound(T[1], n)};
+}
+
 }  // namespace
 
 std::vector<OpCase> linear_cases() {
@@ -78,6 +142,13 @@ std::vector<RejectCase> linear_rejections() {
   };
 }
 
-std::vector<Rule> linear_rules() { return {}; }
+std::vector<Rule> linear_rules() {
+  const auto keeps = [](const Params& params) {
+    return keeps_integers(params.as<LinearParams>().activation);
+  };
+  return {{OpKind::linear_fwd, linear_fwd, bounds_fwd, keeps},
+          {OpKind::linear_bwd_data, linear_bwd_data, bounds_bwd_data, always},
+          {OpKind::linear_bwd_weights, linear_bwd_weights, bounds_bwd_weights, always}};
+}
 
 }  // namespace tanul::test

@@ -215,6 +215,61 @@ TEST(Recipe, EveryLossAndOptionIsRead) {
             LossKind::kl_divergence);
 }
 
+// Signals and volumes; padding that is worked out; weights that are shared, also within a block.
+TEST(Recipe, ConvolutionAndPoolingOverOneAndThreeAxes) {
+  const Recipe signal = parse(R"(
+input = [4, 40]
+layers = [
+  { conv1d = { out = 8, kernel = 6, stride = 2, pad = "same", groups = "depthwise" } },
+  { max_pool1d = { kernel = 3, stride = 2, dilation = 2, pad = [1, 2] } },
+  { avg_pool1d = { kernel = 3, stride = 2, pad = "same_lower" } },
+  { conv_transpose1d = { out = 3, kernel = 4, stride = 3, pad = 1, output_padding = 2 } },
+  { adaptive_max_pool = { out = 5 } }, "global_avg_pool", "flatten", { linear = { out = 3 } },
+]
+loss = "softmax_cross_entropy"
+)");
+  const std::string& text = signal.resolved_toml;
+  for (
+      const char* line :
+      {R"({ conv1d = { out = 8, kernel = 6, stride = 2, dilation = 1, pad = [2, 2], groups = 4,)",
+       R"({ max_pool1d = { kernel = 3, stride = 2, dilation = 2, pad = [1, 2], ceil_mode = false })",
+       R"({ avg_pool1d = { kernel = 3, stride = 2, pad = [1, 0], ceil_mode = false, count_include_pad)",
+       R"({ conv_transpose1d = { out = 3, kernel = 4, stride = 3, dilation = 1, pad = [1, 1], output_padding = 2,)",
+       R"({ adaptive_max_pool = { out = [5] })"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\nis not in\n" << text;
+  }
+  EXPECT_EQ(parse(text).resolved_toml, text);
+  EXPECT_EQ(signal.model.parameters()[0].shape, (Shape{8, 1, 6}));
+
+  const Recipe volume = parse(R"(
+input = [2, 6, 8, 8]
+layers = [
+  { conv3d = { out = 2, kernel = [1, 3, 3], pad = "same" }, name = "stem" },
+  { twice = {}, repeat = 2 },
+  { conv3d = { out = 2, kernel = [1, 3, 3], pad = [0, 1, 1], share = "stem" } },
+  { conv3d = { out = 2, kernel = 3, pad = 1, share = "twice2.conv1" } },
+  { avg_pool3d = { kernel = [2, 4, 4], pad = [0, 0, 0, 1, 0, 1] } },
+  { conv_transpose3d = { out = 1, kernel = 2, stride = 2 } }, "global_max_pool", "flatten",
+  { linear = { out = 3 } },
+]
+loss = "softmax_cross_entropy"
+[blocks.twice]
+layers = [
+  { conv3d = { out = 2, kernel = 3, pad = 1 } }, "relu",
+  { conv3d = { out = 2, kernel = 3, pad = 1, share = "conv1" } },
+]
+)");
+  std::vector<std::string> names;
+  for (const ParameterInfo& p : volume.model.parameters()) {
+    if (!p.is_bias) names.push_back(p.name + " " + p.shape.str_x());
+  }
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"stem.weight 2x2x1x3x3", "twice1.conv1.weight 2x2x3x3x3",
+                                      "twice2.conv1.weight 2x2x3x3x3",
+                                      "conv_transpose1.weight 2x1x2x2x2", "linear1.weight 3x1"}));
+  EXPECT_EQ(parse(volume.resolved_toml).resolved_toml, volume.resolved_toml);
+}
+
 // The same parameter shapes as the hand-written network, in the same order.
 TEST(Recipe, BlocksUnfoldToTheHandWrittenNetwork) {
   const Recipe blocks = parse(R"(
@@ -395,6 +450,29 @@ std::vector<BadFile> bad_files() {
       {"three numbers of padding",
        with_layers("{ conv2d = { out = 6, kernel = 5, pad = [1, 2, 3] } },"),
        R"(m.toml:3:43: conv2d "conv1": pad must be a whole number, [height, width] or [top, left, bottom, right], not a list of 3)"},
+      {"padding by a word", with_layers("{ conv2d = { out = 6, kernel = 5, pad = \"valid\" } },"),
+       R"(m.toml:3:43: conv2d "conv1": pad must be a whole number, [height, width] or [top, left, bottom, right], "same" or "same_lower", not a string ("valid"))"},
+      {"same padding of a transposed convolution",
+       with_layers("{ conv_transpose2d = { out = 6, kernel = 5, pad = \"same\" } },"),
+       R"(m.toml:3:53: conv_transpose2d "conv_transpose1": pad must be a whole number, [height, width] or [top, left, bottom, right], not a string ("same"))"},
+      {"a volume's kernel for an image", with_layers("{ max_pool2d = { kernel = [1, 2, 3] } },"),
+       R"(m.toml:3:29: max_pool2d "pool1": kernel must be a whole number or [height, width], not a list of 3)"},
+      {"a signal's layer for an image",
+       with_layers("{ conv1d = { out = 6, kernel = 5, pad = \"same\" } },"),
+       R"(m.toml:3:5: conv1d "conv1": x has the shape [1, 8, 8] a sample, {C, L} is expected)"},
+      {"an average with dilation", with_layers("{ avg_pool2d = { kernel = 2, dilation = 2 } },"),
+       R"(m.toml:3:32: avg_pool2d "pool1" has no key "dilation"…)"},
+      {"groups by another word",
+       with_layers("{ conv2d = { out = 6, kernel = 5, groups = \"depth\" } },"),
+       R"(m.toml:3:46: conv2d "conv1": groups must be a whole number, not a string ("depth"))"},
+      {"weights of a layer that is not there",
+       with_layers("{ conv2d = { out = 6, kernel = 5 } }, { conv2d = { out = 6, kernel = 5, share "
+                   "= \"cnv1\" } },"),
+       R"(m.toml:3:83: conv2d "conv2": there is no layer "cnv1" before it; did you mean "conv1"?)"},
+      {"weights of another shape",
+       with_layers("{ conv2d = { out = 6, kernel = 5 } }, { conv2d = { out = 6, kernel = 3, share "
+                   "= \"conv1\" } },"),
+       R"(m.toml:3:43: conv2d "conv2": share: "conv1" has the weight [6, 1, 5, 5], but [6, 6, 3, 3] is needed here)"},
       {"negative padding", with_layers("{ conv2d = { out = 6, kernel = 5, pad = [1, -2] } },"),
        R"(m.toml:3:47: conv2d "conv1": pad must be at least 0, got -2)"},
       {"a kernel as text", with_layers("{ conv2d = { out = 6, kernel = \"5x5\" } },"),

@@ -6,19 +6,11 @@
 
 #include "core/philox.h"
 #include "kernels/concat/concat.h"
-#include "kernels/conv2d/conv2d.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/layout/reshape.h"
-#include "kernels/linear/linear.h"
-#include "kernels/pool/pool.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
-
-namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 double activate(ActivationKind kind, double x) {
   switch (kind) {
@@ -27,8 +19,10 @@ double activate(ActivationKind kind, double x) {
     case ActivationKind::sigmoid: return 1 / (1 + std::exp(-x));
     case ActivationKind::tanh: return std::tanh(x);
   }
-  return kNan;
+  return std::numeric_limits<double>::quiet_NaN();
 }
+
+namespace {
 
 // --- input_load -------------------------------------------------------------------------------
 
@@ -43,229 +37,6 @@ Tensors input_load(const Params&, const Tensors& in, const RefContext&) {
     x[i] = (value - in[1][c]) / in[2][c];
   }
   return {x};
-}
-
-// --- conv2d -----------------------------------------------------------------------------------
-
-// Calls body(index of x, index of w, index of y) for every product of the convolution.
-template <typename Body>
-void for_each_product(const Conv2dParams& p, const Shape& x, const Shape& w, const Shape& y,
-                      Body&& body) {
-  const int64_t group_filters = w[0] / p.groups;
-  for (int64_t n = 0; n < y[0]; ++n) {
-    for (int64_t k = 0; k < y[1]; ++k) {
-      const int64_t first_channel = k / group_filters * w[1];
-      for (int64_t row = 0; row < y[2]; ++row) {
-        for (int64_t column = 0; column < y[3]; ++column) {
-          const int64_t yi = ((n * y[1] + k) * y[2] + row) * y[3] + column;
-          for (int64_t c = 0; c < w[1]; ++c) {
-            for (int64_t r = 0; r < w[2]; ++r) {
-              const int64_t h = row * p.stride_h - p.pad_top + r * p.dilation_h;
-              if (h < 0 || h >= x[2]) continue;
-              for (int64_t s = 0; s < w[3]; ++s) {
-                const int64_t at = column * p.stride_w - p.pad_left + s * p.dilation_w;
-                if (at < 0 || at >= x[3]) continue;
-                body(((n * x[1] + first_channel + c) * x[2] + h) * x[3] + at,
-                     ((k * w[1] + c) * w[2] + r) * w[3] + s, yi);
-              }
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
-int64_t floor_extent(int64_t in, int64_t pads, int64_t dilation, int64_t kernel, int64_t stride) {
-  return (in + pads - dilation * (kernel - 1) - 1) / stride + 1;
-}
-
-Tensors conv2d_fwd(const Params& params, const Tensors& in, const RefContext&) {
-  const Conv2dParams& p = params.as<Conv2dParams>();
-  const RefTensor& x = in[0];
-  const RefTensor& w = in[1];
-  RefTensor y(
-      {x.shape[0], w.shape[0],
-       floor_extent(x.shape[2], p.pad_top + p.pad_bottom, p.dilation_h, w.shape[2], p.stride_h),
-       floor_extent(x.shape[3], p.pad_left + p.pad_right, p.dilation_w, w.shape[3], p.stride_w)});
-  for_each_product(p, x.shape, w.shape, y.shape,
-                   [&](int64_t xi, int64_t wi, int64_t yi) { y[yi] += x[xi] * w[wi]; });
-  const int64_t plane = y.shape[2] * y.shape[3];
-  for (int64_t i = 0; i < y.elems(); ++i) {
-    const double b = is_present(in, 2) ? in[2][i / plane % y.shape[1]] : 0;
-    y[i] = activate(p.activation, y[i] + b);
-  }
-  return {y};
-}
-
-Tensors conv2d_bwd_data(const Params& params, const Tensors& in, const RefContext&) {
-  const Conv2dParams& p = params.as<Conv2dParams>();
-  const RefTensor& dy = in[0];
-  const RefTensor& w = in[1];
-  RefTensor dx({dy.shape[0], w.shape[1] * p.groups, p.in_h, p.in_w});
-  for_each_product(p, dx.shape, w.shape, dy.shape,
-                   [&](int64_t xi, int64_t wi, int64_t yi) { dx[xi] += dy[yi] * w[wi]; });
-  return {dx};
-}
-
-Tensors conv2d_bwd_weights(const Params& params, const Tensors& in, const RefContext&) {
-  const Conv2dParams& p = params.as<Conv2dParams>();
-  const RefTensor& x = in[0];
-  const RefTensor& dy = in[1];
-  RefTensor dw({dy.shape[1], x.shape[1] / p.groups, p.kernel_h, p.kernel_w});
-  for_each_product(p, x.shape, dw.shape, dy.shape,
-                   [&](int64_t xi, int64_t wi, int64_t yi) { dw[wi] += x[xi] * dy[yi]; });
-  if (p.has_bias == 0) return {dw, RefTensor::absent()};
-  RefTensor db({dy.shape[1]});
-  const int64_t plane = dy.shape[2] * dy.shape[3];
-  for (int64_t i = 0; i < dy.elems(); ++i) db[i / plane % dy.shape[1]] += dy[i];
-  return {dw, db};
-}
-
-// --- linear -----------------------------------------------------------------------------------
-
-Tensors linear_fwd(const Params& params, const Tensors& in, const RefContext&) {
-  const RefTensor& x = in[0];
-  const RefTensor& w = in[1];
-  const int64_t N = x.shape[0], C = x.shape[1], K = w.shape[0];
-  RefTensor y({N, K});
-  for (int64_t n = 0; n < N; ++n) {
-    for (int64_t k = 0; k < K; ++k) {
-      double sum = 0;
-      for (int64_t c = 0; c < C; ++c) sum += x[n * C + c] * w[k * C + c];
-      if (is_present(in, 2)) sum += in[2][k];
-      y[n * K + k] = activate(params.as<LinearParams>().activation, sum);
-    }
-  }
-  return {y};
-}
-
-Tensors linear_bwd_data(const Params&, const Tensors& in, const RefContext&) {
-  const RefTensor& dy = in[0];
-  const RefTensor& w = in[1];
-  const int64_t N = dy.shape[0], K = dy.shape[1], C = w.shape[1];
-  RefTensor dx({N, C});
-  for (int64_t n = 0; n < N; ++n) {
-    for (int64_t k = 0; k < K; ++k) {
-      for (int64_t c = 0; c < C; ++c) dx[n * C + c] += dy[n * K + k] * w[k * C + c];
-    }
-  }
-  return {dx};
-}
-
-Tensors linear_bwd_weights(const Params& params, const Tensors& in, const RefContext&) {
-  const RefTensor& x = in[0];
-  const RefTensor& dy = in[1];
-  const int64_t N = dy.shape[0], K = dy.shape[1], C = x.shape[1];
-  RefTensor dw({K, C}), db({K});
-  for (int64_t n = 0; n < N; ++n) {
-    for (int64_t k = 0; k < K; ++k) {
-      db[k] += dy[n * K + k];
-      for (int64_t c = 0; c < C; ++c) dw[k * C + c] += dy[n * K + k] * x[n * C + c];
-    }
-  }
-  if (params.as<LinearParams>().has_bias == 0) return {dw, RefTensor::absent()};
-  return {dw, db};
-}
-
-// --- pool -------------------------------------------------------------------------------------
-
-// Windows along one axis: how many, with the rule for ceil_mode.
-int64_t windows(int64_t in, int64_t before, int64_t after, int64_t kernel, int64_t stride,
-                bool ceil_mode) {
-  const int64_t room = in + before + after - kernel;
-  int64_t count = (ceil_mode ? room + stride - 1 : room) / stride + 1;
-  if (ceil_mode && (count - 1) * stride >= in + before) --count;
-  return count;
-}
-
-struct PoolShape {
-  Shape y;
-  explicit PoolShape(const Pool2dParams& p, const Shape& x)
-      : y{x[0], x[1],
-          windows(x[2], p.pad_top, p.pad_bottom, p.kernel_h, p.stride_h, p.ceil_mode != 0),
-          windows(x[3], p.pad_left, p.pad_right, p.kernel_w, p.stride_w, p.ceil_mode != 0)} {}
-};
-
-// Calls body(index of y, plane's first index of x, position in the plane) for all elements of all
-// windows that lie inside the input, and after(index of y, divisor) behind each window.
-template <typename Body, typename After>
-void for_each_window(const Pool2dParams& p, const Shape& x, const Shape& y, Body&& body,
-                     After&& after) {
-  for (int64_t plane = 0; plane < x[0] * x[1]; ++plane) {
-    for (int64_t row = 0; row < y[2]; ++row) {
-      for (int64_t column = 0; column < y[3]; ++column) {
-        const int64_t yi = (plane * y[2] + row) * y[3] + column;
-        int64_t inside = 0, padded = 0;
-        for (int64_t r = 0; r < p.kernel_h; ++r) {
-          for (int64_t s = 0; s < p.kernel_w; ++s) {
-            const int64_t h = row * p.stride_h - p.pad_top + r;
-            const int64_t w = column * p.stride_w - p.pad_left + s;
-            if (h < x[2] + p.pad_bottom && w < x[3] + p.pad_right) ++padded;
-            if (h < 0 || h >= x[2] || w < 0 || w >= x[3]) continue;
-            ++inside;
-            body(yi, plane * x[2] * x[3], h * x[3] + w);
-          }
-        }
-        after(yi, p.count_include_pad != 0 ? padded : inside);
-      }
-    }
-  }
-}
-
-Tensors max_pool2d_fwd(const Params& params, const Tensors& in, const RefContext&) {
-  const Pool2dParams& p = params.as<Pool2dParams>();
-  const RefTensor& x = in[0];
-  const Shape shape = PoolShape(p, x.shape).y;
-  RefTensor y(shape, DType::f32, -kInf), argmax(shape, DType::i32, -1);
-  for_each_window(
-      p, x.shape, shape,
-      [&](int64_t yi, int64_t plane, int64_t at) {
-        const double value = x[plane + at];
-        if (std::isnan(y[yi])) return;
-        if (argmax[yi] < 0 || std::isnan(value) || value > y[yi]) {
-          y[yi] = value;
-          argmax[yi] = static_cast<double>(at);
-        }
-      },
-      [](int64_t, int64_t) {});
-  return {y, argmax};
-}
-
-Tensors max_pool2d_bwd(const Params& params, const Tensors& in, const RefContext&) {
-  const Pool2dParams& p = params.as<Pool2dParams>();
-  const RefTensor& dy = in[0];
-  RefTensor dx({dy.shape[0], dy.shape[1], p.in_h, p.in_w});
-  const int64_t out_plane = dy.shape[2] * dy.shape[3];
-  for (int64_t i = 0; i < dy.elems(); ++i) {
-    dx[i / out_plane * p.in_h * p.in_w + static_cast<int64_t>(in[1][i])] += dy[i];
-  }
-  return {dx};
-}
-
-Tensors avg_pool2d_fwd(const Params& params, const Tensors& in, const RefContext&) {
-  const Pool2dParams& p = params.as<Pool2dParams>();
-  const RefTensor& x = in[0];
-  RefTensor y(PoolShape(p, x.shape).y);
-  for_each_window(
-      p, x.shape, y.shape, [&](int64_t yi, int64_t plane, int64_t at) { y[yi] += x[plane + at]; },
-      [&](int64_t yi, int64_t divisor) { y[yi] /= static_cast<double>(divisor); });
-  return {y};
-}
-
-Tensors avg_pool2d_bwd(const Params& params, const Tensors& in, const RefContext&) {
-  const Pool2dParams& p = params.as<Pool2dParams>();
-  const RefTensor& dy = in[0];
-  RefTensor dx({dy.shape[0], dy.shape[1], p.in_h, p.in_w});
-  std::vector<int64_t> window;
-  for_each_window(
-      p, dx.shape, dy.shape,
-      [&](int64_t, int64_t plane, int64_t at) { window.push_back(plane + at); },
-      [&](int64_t yi, int64_t divisor) {
-        for (int64_t at : window) dx[at] += dy[yi] / static_cast<double>(divisor);
-        window.clear();
-      });
-  return {dx};
 }
 
 // --- activation, concat, dropout ----------------------------------------------------------------
@@ -367,16 +138,6 @@ using Reference = Tensors (*)(const Params&, const Tensors&, const RefContext&);
 Reference find(OpKind kind) {
   switch (kind) {
     case OpKind::input_load: return input_load;
-    case OpKind::conv2d_fwd: return conv2d_fwd;
-    case OpKind::conv2d_bwd_data: return conv2d_bwd_data;
-    case OpKind::conv2d_bwd_weights: return conv2d_bwd_weights;
-    case OpKind::linear_fwd: return linear_fwd;
-    case OpKind::linear_bwd_data: return linear_bwd_data;
-    case OpKind::linear_bwd_weights: return linear_bwd_weights;
-    case OpKind::max_pool2d_fwd: return max_pool2d_fwd;
-    case OpKind::max_pool2d_bwd: return max_pool2d_bwd;
-    case OpKind::avg_pool2d_fwd: return avg_pool2d_fwd;
-    case OpKind::avg_pool2d_bwd: return avg_pool2d_bwd;
     case OpKind::relu_fwd: return activation_fwd<ActivationKind::relu>;
     case OpKind::relu_bwd: return activation_bwd<ActivationKind::relu>;
     case OpKind::sigmoid_fwd: return activation_fwd<ActivationKind::sigmoid>;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/activation/activation.h"
 #include "support/reference.h"
 
 namespace tanul::test {
@@ -48,5 +49,14 @@ std::vector<double> sum_bound(const RefTensor& T, double n);
 // units · u · |want|
 std::vector<double> relative(const RefTensor& want, double units);
 std::vector<double> exact(const RefTensor& want);
+
+// What convolution and linear layers may apply to their sums.
+double activate(ActivationKind kind, double x);
+// The error `bound` of a sum carried through an activation that gave y, plus the activation's own.
+std::vector<double> through(ActivationKind kind, std::vector<double> bound, const RefTensor& y);
+// Does it keep whole numbers whole?
+inline bool keeps_integers(ActivationKind kind) {
+  return kind == ActivationKind::none || kind == ActivationKind::relu;
+}
 
 }  // namespace tanul::test

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of convolutions over one to three axes, written from the formulas in conv2d.h and conv3d.h:
+// naive loops over volumes, of which images are slices and signals lines.
+#pragma once
+
+#include <array>
+
+#include "kernels/conv3d/conv3d.h"
+#include "support/rule.h"
+
+namespace tanul::test {
+
+struct ConvAxis {
+  int64_t kernel = 1, stride = 1, begin = 0, end = 0, dilation = 1;
+  int64_t in = 1, output_pad = 0, out = 0;
+
+  int64_t span() const { return dilation * (kernel - 1) + 1; }
+  // Extent of y for x of `extent`, and of x for y of `extent` where the convolution is transposed.
+  int64_t forward(int64_t extent) const {
+    return out != 0 ? out : (extent + begin + end - span()) / stride + 1;
+  }
+  int64_t backward(int64_t extent) const {
+    return (extent - 1) * stride - begin - end + span() + output_pad;
+  }
+};
+
+// Depth, height, width.
+using ConvAxes = std::array<ConvAxis, 3>;
+
+inline const Conv2dParams& plane_of(const Conv2dParams& p) { return p; }
+inline const Conv2dParams& plane_of(const Conv3dParams& p) { return p.plane; }
+inline Conv2dParams& plane_of(Conv2dParams& p) { return p; }
+inline Conv2dParams& plane_of(Conv3dParams& p) { return p.plane; }
+
+inline ConvAxes conv_axes(const Conv2dParams& p, int spatial) {
+  ConvAxes axes;
+  axes[2] = {p.kernel_w,   p.stride_w, p.pad_left,     p.pad_right,
+             p.dilation_w, p.in_w,     p.output_pad_w, p.out_w};
+  if (spatial == 1) return axes;
+  axes[1] = {p.kernel_h,   p.stride_h, p.pad_top,      p.pad_bottom,
+             p.dilation_h, p.in_h,     p.output_pad_h, p.out_h};
+  return axes;
+}
+inline ConvAxes conv_axes(const Conv3dParams& p, int) {
+  ConvAxes axes = conv_axes(p.plane, 2);
+  axes[0] = {p.kernel_d,   p.stride_d, p.pad_front,    p.pad_back,
+             p.dilation_d, p.in_d,     p.output_pad_d, p.out_d};
+  return axes;
+}
+
+// Two extents in front, then depth, height and width, 1 where the shape does not have them.
+using Extents5 = std::array<int64_t, 5>;
+inline Extents5 five(const Shape& shape) {
+  Extents5 e{shape[0], shape[1], 1, 1, 1};
+  for (int i = 2; i < shape.rank(); ++i) e[static_cast<size_t>(i + 5 - shape.rank())] = shape[i];
+  return e;
+}
+
+// Calls body(index of x, index of w, index of y) for every product of the convolution.
+template <typename Body>
+void for_each_product(const ConvAxes& axes, int64_t groups, const Shape& x_shape,
+                      const Shape& w_shape, const Shape& y_shape, Body&& body) {
+  const Extents5 x = five(x_shape), w = five(w_shape), y = five(y_shape);
+  const int64_t group_filters = w[0] / groups;
+  const auto source = [&](size_t axis, int64_t out, int64_t tap) {
+    return out * axes[axis].stride - axes[axis].begin + tap * axes[axis].dilation;
+  };
+  int64_t yi = 0;
+  for (int64_t n = 0; n < y[0]; ++n) {
+    for (int64_t k = 0; k < y[1]; ++k) {
+      const int64_t first_channel = n * x[1] + k / group_filters * w[1];
+      for (int64_t z = 0; z < y[2]; ++z) {
+        for (int64_t p = 0; p < y[3]; ++p) {
+          for (int64_t q = 0; q < y[4]; ++q, ++yi) {
+            for (int64_t c = 0; c < w[1]; ++c) {
+              for (int64_t t = 0; t < w[2]; ++t) {
+                const int64_t d = source(0, z, t);
+                if (d < 0 || d >= x[2]) continue;
+                for (int64_t r = 0; r < w[3]; ++r) {
+                  const int64_t h = source(1, p, r);
+                  if (h < 0 || h >= x[3]) continue;
+                  const int64_t row = (((first_channel + c) * x[2] + d) * x[3] + h) * x[4];
+                  const int64_t tap = (((k * w[1] + c) * w[2] + t) * w[3] + r) * w[4];
+                  for (int64_t s = 0; s < w[4]; ++s) {
+                    const int64_t at = source(2, q, s);
+                    if (at >= 0 && at < x[4]) body(row + at, tap + s, yi);
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The extents of `shape` behind the first two, made by extent(axis, extent).
+template <typename Extent>
+Shape with_extents(const ConvAxes& axes, int64_t n, int64_t channels, const Shape& shape,
+                   const Extent& extent) {
+  std::vector<int64_t> out{n, channels};
+  for (int i = 2; i < shape.rank(); ++i) {
+    out.push_back(extent(axes[static_cast<size_t>(i + 3 - shape.rank())], shape[i]));
+  }
+  return Shape(out);
+}
+
+template <typename P>
+Tensors conv_fwd(const Params& params, const Tensors& in, const RefContext&) {
+  const P& p = params.as<P>();
+  const RefTensor& x = in[0];
+  const RefTensor& w = in[1];
+  const ConvAxes axes = conv_axes(p, x.shape.rank() - 2);
+  RefTensor y(with_extents(axes, x.shape[0], w.shape[0], x.shape,
+                           [](const ConvAxis& axis, int64_t e) { return axis.forward(e); }));
+  for_each_product(axes, plane_of(p).groups, x.shape, w.shape, y.shape,
+                   [&](int64_t xi, int64_t wi, int64_t yi) { y[yi] += x[xi] * w[wi]; });
+  const int64_t plane = y.shape.elems_from(2);
+  for (int64_t i = 0; i < y.elems(); ++i) {
+    const double b = is_present(in, 2) ? in[2][i / plane % y.shape[1]] : 0;
+    y[i] = activate(plane_of(p).activation, y[i] + b);
+  }
+  return {y};
+}
+
+template <typename P>
+Tensors conv_bwd_data(const Params& params, const Tensors& in, const RefContext&) {
+  const P& p = params.as<P>();
+  const RefTensor& dy = in[0];
+  const RefTensor& w = in[1];
+  const bool is_transposed = plane_of(p).is_transposed != 0;
+  const ConvAxes axes = conv_axes(p, dy.shape.rank() - 2);
+  RefTensor dx(with_extents(
+      axes, dy.shape[0], w.shape[1] * plane_of(p).groups, dy.shape,
+      [&](const ConvAxis& axis, int64_t e) { return is_transposed ? axis.backward(e) : axis.in; }));
+  for_each_product(axes, plane_of(p).groups, dx.shape, w.shape, dy.shape,
+                   [&](int64_t xi, int64_t wi, int64_t yi) { dx[xi] += dy[yi] * w[wi]; });
+  return {dx};
+}
+
+template <typename P>
+Tensors conv_bwd_weights(const Params& params, const Tensors& in, const RefContext&) {
+  const P& p = params.as<P>();
+  const RefTensor& x = in[0];
+  const RefTensor& dy = in[1];
+  const ConvAxes axes = conv_axes(p, x.shape.rank() - 2);
+  RefTensor dw(with_extents(axes, dy.shape[1], x.shape[1] / plane_of(p).groups, x.shape,
+                            [](const ConvAxis& axis, int64_t) { return axis.kernel; }));
+  for_each_product(axes, plane_of(p).groups, x.shape, dw.shape, dy.shape,
+                   [&](int64_t xi, int64_t wi, int64_t yi) { dw[wi] += x[xi] * dy[yi]; });
+  if (plane_of(p).has_bias == 0) return {dw, RefTensor::absent()};
+  RefTensor db({dy.shape[1]});
+  const int64_t plane = dy.shape.elems_from(2);
+  for (int64_t i = 0; i < dy.elems(); ++i) db[i / plane % dy.shape[1]] += dy[i];
+  return {dw, db};
+}
+
+inline double count(int64_t n) { return static_cast<double>(n); }
+
+template <typename P>
+Bounds bounds_conv_fwd(const BoundArgs& a) {
+  P p = a.params.as<P>();
+  const ActivationKind activation = plane_of(p).activation;
+  plane_of(p).activation = ActivationKind::none;
+  const Tensors T = conv_fwd<P>(Params::of(p), absolute(a.in), a.context);
+  const double n = count(a.in[1].shape.elems_from(1)) + 1;  // and the bias
+  return {through(activation, sum_bound(T[0], n), a.want[0])};
+}
+template <typename P>
+Bounds bounds_conv_bwd_data(const BoundArgs& a) {
+  const Tensors T = conv_bwd_data<P>(a.params, absolute(a.in), a.context);
+  const Shape& w = a.in[1].shape;
+  const int64_t filters = w[0] / plane_of(a.params.as<P>()).groups;
+  return {sum_bound(T[0], count(filters * w.elems_from(2)))};
+}
+template <typename P>
+Bounds bounds_conv_bwd_weights(const BoundArgs& a) {
+  const Tensors T = conv_bwd_weights<P>(a.params, absolute(a.in), a.context);
+  const Shape& dy = a.in[1].shape;
+  const double n = count(dy[0] * dy.elems_from(2));
+  return {sum_bound(T[0], n), sum_bound(T[1], n)};
+}
+
+template <typename P>
+std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
+  const auto keeps = [](const Params& params) {
+    return keeps_integers(plane_of(params.as<P>()).activation);
+  };
+  return {{fwd, conv_fwd<P>, bounds_conv_fwd<P>, keeps},
+          {bwd_data, conv_bwd_data<P>, bounds_conv_bwd_data<P>, always},
+          {bwd_weights, conv_bwd_weights<P>, bounds_conv_bwd_weights<P>, always}};
+}
+
+}  // namespace tanul::test
