@@ -140,6 +140,7 @@ struct Trainer::Impl {
         const float fill = start.empty() ? 0.0f : start.front();
         start.assign(static_cast<size_t>(value.shape.elems()), fill);
       }
+      if (start.empty()) continue;
       backend->copy_in(slot_data(value.name), start.data(), static_cast<int64_t>(start.size()) * 4);
     }
   }
