@@ -362,7 +362,7 @@ TEST(Metrics, MultilabelByBruteForce) {
     for (int64_t k = 0; k < labels; ++k) {
       truth.push_back(truths[static_cast<size_t>(i * labels + k)]);
       prediction.push_back(logits[static_cast<size_t>(i * labels + k)] >= 0.6 ? 1 : 0);
-      tp += truth.back() & prediction.back();
+      tp += static_cast<double>(truth.back() * prediction.back());
       fp += truth.back() < prediction.back();
       fn += truth.back() > prediction.back();
     }
