@@ -13,7 +13,7 @@ namespace tanul::cli {
 
 // Values that are not defined are NaN: without scores, while a class never occurs (see docs/METRICS.md), …
 struct ScoreMetrics {
-  double top_5 = 0;  // more than five classes only
+  double top_5 = 0;                        // more than five classes only
   double auc_macro = 0, auc_weighted = 0;  // one class against the rest
   double mean_average_precision = 0;
   std::vector<double> auc, average_precision;  // of each class; empty without curves

@@ -27,8 +27,8 @@ std::string result_line(const std::string& part, const Evaluation& e) {
   return line;
 }
 
-void say_confusions(const Evaluation& e, const std::vector<std::string>& class_names) {
-  if (e.confusion.classes() == 0) return;
+bool say_confusions(const Evaluation& e, const std::vector<std::string>& class_names) {
+  if (e.confusion.classes() == 0) return false;
   const auto name = [&](int64_t c) { return class_name(class_names, c); };
   std::string worst;
   for (const ConfusionMatrix::Confusion& confusion : e.confusion.worst(3)) {
@@ -36,18 +36,20 @@ void say_confusions(const Evaluation& e, const std::vector<std::string>& class_n
                          name(confusion.prediction), with_commas(confusion.count));
   }
   if (!worst.empty()) say("{}\n", worst);
-  if (e.confusion.classes() > kMostClasses) return;
+  if (e.confusion.classes() > kMostClasses) return false;
   const std::string table = e.confusion.table(class_names);
   const auto width = static_cast<int>(table.find('\n'));
   const int room = out_is_terminal() ? terminal_width() : 120;
-  if (width <= room) say("\n{}\n", table);
+  if (width > room) return false;
+  say("\n{}\n", table);
+  return true;
 }
 
 void say_class_metrics(const ConfusionMatrix& confusion, const ScoreMetrics* scores,
                        const std::vector<std::string>& class_names) {
   if (confusion.total() == 0) return;
   constexpr int kLabel = 16;
-  say("\n{:<{}}  precision  recall      F1  support\n", "class", kLabel);
+  say("{:<{}}  precision  recall      F1  support\n", "class", kLabel);
   const auto row = [&](const std::string& name, double precision, double recall, double f1,
                        int64_t support) {
     say("{:<{}.{}}     {:.4f}  {:.4f}  {:.4f}  {:>7}\n", name, kLabel, kLabel, precision, recall,
