@@ -58,6 +58,7 @@ int run_eval(const EvalArgs& args) {
   say("{} · {} · {} {} samples · {}\n", run.recipe.model.name(), data.name,
       with_commas(view.size()), part, trainer->device_description());
   say("{}\n", result_line(part, evaluation));
+  if (evaluation.confusion.total() == 0) return 0;
   if (!say_confusions(evaluation, names)) say("\n");
   say_class_metrics(evaluation.confusion, scores ? &*scores : nullptr, names);
   return 0;

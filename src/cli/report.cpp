@@ -47,7 +47,6 @@ bool say_confusions(const Evaluation& e, const std::vector<std::string>& class_n
 
 void say_class_metrics(const ConfusionMatrix& confusion, const ScoreMetrics* scores,
                        const std::vector<std::string>& class_names) {
-  if (confusion.total() == 0) return;
   constexpr int kLabel = 16;
   say("{:<{}}  precision  recall      F1  support\n", "class", kLabel);
   const auto row = [&](const std::string& name, double precision, double recall, double f1,
