@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics that only count: what a classifier gets right and wrong, per class and averaged. Their memory
-// does not grow with the number of samples. Counts are exact (to 2^53); ratios are taken once, at the end.
+// Metrics that only count: what a classifier gets right and wrong, per class and averaged. Their
+// memory does not grow with the number of samples. Counts are exact (to 2^53); ratios are taken
+// once, at the end.
 #pragma once
 
 #include <cstdint>
@@ -35,19 +36,20 @@ struct TANUL_API ClassCounts {
   double jaccard(double zero_division = 0) const;  // TP / (TP + FP + FN)
 };
 
-// Counts of (true class, predicted class); rows are truth, columns predictions. A sample has the weight 1,
-// or one of its own (finite, not negative; 0 leaves it out). Accuracy and all ratios are over the weights;
-// count(), total(), correct(), worst() and table() are over samples. Memory: 8 classes² bytes, twice that
-// with weights. Definitions as in scikit-learn 1.9.
+// Counts of (true class, predicted class); rows are truth, columns predictions. A sample has the
+// weight 1, or one of its own (finite, not negative; 0 leaves it out). Accuracy and all ratios are
+// over the weights; count(), total(), correct(), worst() and table() are over samples. Memory: 8
+// classes² bytes, twice that with weights. Definitions as in scikit-learn 1.9.
 class TANUL_API ConfusionMatrix {
  public:
   explicit ConfusionMatrix(int64_t classes = 0);
 
   // One sample. Throws Error{invalid_argument} outside 0 … C-1.
   void add(int64_t truth, int64_t prediction, double weight = 1);
-  // A batch: truths [N] (i32, i64 or u8); predictions [N] of the same types, or scores [N, C] (f32 or f64;
-  // logits or probabilities), of which the largest counts and the lowest class among equal ones; weights [N]
-  // (f32 or f64) or none. Throws Error{invalid_argument}, and then nothing of the batch is counted.
+  // A batch: truths [N] (i32, i64 or u8); predictions [N] of the same types, or scores [N, C] (f32
+  // or f64; logits or probabilities), of which the largest counts and the lowest class among equal
+  // ones; weights [N] (f32 or f64) or none. Throws Error{invalid_argument}, and then nothing of the
+  // batch is counted.
   void add(const Tensor& truths, const Tensor& predictions, const Tensor& weights = {});
   void merge(const ConfusionMatrix& other);  // adds what `other` counted; as many classes
   void reset();
@@ -62,17 +64,18 @@ class TANUL_API ConfusionMatrix {
   double accuracy() const;  // 0 where nothing was added
   double balanced_accuracy()
       const;  // mean recall of the classes that occur; 0 where nothing was added
-  // Matthews correlation of several classes (J. Gorodkin, Comput. Biol. Chem. 28, 2004), -1 … 1; 0 where all
-  // truths or all predictions are one class.
+  // Matthews correlation of several classes (J. Gorodkin, Comput. Biol. Chem. 28, 2004), -1 … 1; 0
+  // where all truths or all predictions are one class.
   double matthews_correlation() const;
-  // Agreement beyond chance, 1 - Σ d o / Σ d e with o the cells and e those of independent truth and
-  // prediction (J. Cohen, Educ. Psychol. Meas. 20, 1960); d is 1, |truth - prediction| or its square off
-  // the diagonal. NaN where Σ d e is 0: all truths and all predictions are one and the same class.
+  // Agreement beyond chance, 1 - Σ d o / Σ d e with o the cells and e those of independent truth
+  // and prediction (J. Cohen, Educ. Psychol. Meas. 20, 1960); d is 1, |truth - prediction| or its
+  // square off the diagonal. NaN where Σ d e is 0: all truths and all predictions are one and the
+  // same class.
   enum class Disagreement { equal, linear, quadratic };
   double cohen_kappa(Disagreement d = Disagreement::equal) const;
 
-  // One class. 0/0 is `zero_division`: a class that is never predicted has no precision, one that never
-  // occurs no recall. Throws Error{invalid_argument} where there is no such class.
+  // One class. 0/0 is `zero_division`: a class that is never predicted has no precision, one that
+  // never occurs no recall. Throws Error{invalid_argument} where there is no such class.
   ClassCounts counts(int64_t of_class) const;
   double precision(int64_t of_class, double zero_division = 0) const;
   double recall(int64_t of_class, double zero_division = 0) const;
@@ -82,8 +85,8 @@ class TANUL_API ConfusionMatrix {
   double jaccard(int64_t of_class, double zero_division = 0) const;
   double support(int64_t of_class) const;
 
-  // Over all classes; Average::samples is an Error{invalid_argument}. Weighted: the plain mean where no
-  // class has support.
+  // Over all classes; Average::samples is an Error{invalid_argument}. Weighted: the plain mean
+  // where no class has support.
   std::vector<ClassCounts> class_counts() const;
   double precision(Average how, double zero_division = 0) const;
   double recall(Average how, double zero_division = 0) const;
@@ -112,8 +115,9 @@ class TANUL_API ConfusionMatrix {
   std::vector<double> weights_;  // [C, C], from the first weight other than 1 on
 };
 
-// How often the true class is among the k best scored, for every k at once. Scores are any finite numbers
-// (logits or probabilities); of equal scores the lower class ranks first. Memory: 8 C bytes.
+// How often the true class is among the k best scored, for every k at once. Scores are any finite
+// numbers (logits or probabilities); of equal scores the lower class ranks first. Memory: 16 C
+// bytes.
 class TANUL_API TopK {
  public:
   explicit TopK(int64_t classes);  // at least 1
@@ -125,8 +129,8 @@ class TANUL_API TopK {
   void reset();
 
   int64_t classes() const { return static_cast<int64_t>(at_rank_.size()); }
-  // Share of the weight whose true class has rank 1 … k; k >= 1, 1 from k = C on. NaN where nothing was
-  // added.
+  // Share of the weight whose true class has rank 1 … k; k >= 1, 1 from k = C on. NaN where nothing
+  // was added.
   double accuracy(int64_t k) const;
 
  private:
@@ -138,16 +142,16 @@ class TANUL_API TopK {
 // different (TP, FP, FN) that a sample has shown.
 class TANUL_API MultilabelCounts {
  public:
-  // Scores are turned into predictions: probability >= threshold, with the sigmoid of logits as their
-  // probability. threshold in (0, 1). Throws Error{invalid_argument}.
+  // Scores are turned into predictions: probability >= threshold, with the sigmoid of logits as
+  // their probability. threshold in (0, 1). Throws Error{invalid_argument}.
   explicit MultilabelCounts(int64_t labels, ScoreKind kind = ScoreKind::probabilities,
                             double threshold = 0.5);
 
   // One sample: `labels` numbers 0 or 1 each.
   void add(const std::vector<int64_t>& truth, const std::vector<int64_t>& prediction,
            double weight = 1);
-  // truths [N, L] of 0 and 1 (i32, i64 or u8); predictions of the same types, or scores [N, L] (f32 or
-  // f64); weights [N] or none.
+  // truths [N, L] of 0 and 1 (i32, i64 or u8); predictions of the same types, or scores [N, L] (f32
+  // or f64); weights [N] or none.
   void add(const Tensor& truths, const Tensor& predictions, const Tensor& weights = {});
   void merge(const MultilabelCounts& other);
   void reset();
@@ -186,11 +190,11 @@ class TANUL_API MultilabelCounts {
   std::vector<Pattern> patterns_;  // sorted by (tp, fp, fn)
 };
 
-// The class of each row of scores [N, C] (f32 or f64): the largest score, the lowest class among equal
-// ones. i64 [N]. Throws Error{invalid_argument} for NaN and other shapes.
+// The class of each row of scores [N, C] (f32 or f64): the largest score, the lowest class among
+// equal ones. i64 [N]. Throws Error{invalid_argument} for NaN and other shapes.
 TANUL_API Tensor predicted_classes(const Tensor& scores);
-// 1 where score >= threshold, else 0: i64 of the same shape. For the scores of two classes or of several
-// labels; 0.5 is for probabilities, and 0 says the same of logits.
+// 1 where score >= threshold, else 0: i64 of the same shape. For the scores of two classes or of
+// several labels; 0.5 is for probabilities, and 0 says the same of logits.
 TANUL_API Tensor predicted_labels(const Tensor& scores, double threshold = 0.5);
 
 }  // namespace tanul

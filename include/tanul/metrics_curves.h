@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics over every threshold of a score: ROC and precision-recall curves, the areas under them, precision
-// and recall of the k best. They keep all scores (the memory is said at each class) and sort them when
-// asked. Equal scores are one point of a curve. Definitions as in scikit-learn 1.9.
+// Metrics over every threshold of a score: ROC and precision-recall curves, the areas under them,
+// precision and recall of the k best. They keep all scores (the memory is said at each class) and
+// sort them when asked. Equal scores are one point of a curve. Definitions as in scikit-learn 1.9.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +13,25 @@
 
 namespace tanul {
 
-// One point for each different score as threshold (predicted where score >= threshold), from +infinity down.
+// One point for each different score as threshold (predicted where score >= threshold), from
+// +infinity down.
 struct RocCurve {
   std::vector<double> fpr;        // FP / negatives; NaN where nothing is negative
   std::vector<double> tpr;        // TP / positives; NaN where nothing is positive
   std::vector<double> threshold;  // starts with +infinity, at (0, 0)
 };
 
-// One point for each different score as threshold, from the lowest up, and the end (1, 0), which has no
-// threshold: precision and recall have one element more.
+// One point for each different score as threshold, from the lowest up, and the end (1, 0), which
+// has no threshold: precision and recall have one element more.
 struct PrecisionRecallCurve {
   std::vector<double> precision;  // TP / (TP + FP)
   std::vector<double> recall;     // TP / positives; 1 where nothing is positive (0 at the end)
   std::vector<double> threshold;
 };
 
-// Two classes, or one ranking: a score a sample, and whether the sample is positive (relevant). Scores are
-// any finite numbers; a monotone map of them (sigmoid) changes nothing. Memory: 9 bytes a sample, 17 with
-// weights.
+// Two classes, or one ranking: a score a sample, and whether the sample is positive (relevant).
+// Scores are any finite numbers; a monotone map of them (sigmoid) changes nothing. Memory: 9 bytes
+// a sample, 17 with weights.
 class TANUL_API BinaryCurve {
  public:
   // truth 0 or 1; weight finite, not negative; a sample of weight 0 is no point of a curve.
@@ -43,17 +44,19 @@ class TANUL_API BinaryCurve {
 
   int64_t samples() const { return static_cast<int64_t>(scores_.size()); }
   RocCurve roc() const;
-  // Area under the ROC curve: the share of (positive, negative) pairs with the positive scored higher, equal
-  // scores counting half, each pair with the product of its weights. NaN where one of them is missing.
+  // Area under the ROC curve: the share of (positive, negative) pairs with the positive scored
+  // higher, equal scores counting half, each pair with the product of its weights. NaN where one of
+  // them is missing.
   double auc() const;
   PrecisionRecallCurve precision_recall() const;
-  // Σ (R_i - R_i-1) P_i over falling thresholds, without interpolation. NaN where nothing is positive
-  // (scikit-learn warns and gives 0).
+  // Σ (R_i - R_i-1) P_i over falling thresholds, without interpolation. NaN where nothing is
+  // positive (scikit-learn warns and gives 0).
   double average_precision() const;
 
   // The samples by falling score; equal scores in the order in which they were added.
   std::vector<int64_t> ranking() const;
-  // Positives among the k first, divided by k (also where there are fewer samples); weights do not count.
+  // Positives among the k first, divided by k (also where there are fewer samples); weights do not
+  // count.
   double precision_at(int64_t k) const;  // k >= 1
   // … divided by all positives; NaN where there are none.
   double recall_at(int64_t k) const;
@@ -68,8 +71,8 @@ class TANUL_API BinaryCurve {
   std::vector<double> weights_;  // empty while all are 1
 };
 
-// Several classes, one of them true, with a score for each. Logits become probabilities by softmax when
-// they are added. Memory: 8 C + 8 bytes a sample, 8 more with weights.
+// Several classes, one of them true, with a score for each. Logits become probabilities by softmax
+// when they are added. Memory: 8 C + 8 bytes a sample, 8 more with weights.
 class TANUL_API MulticlassCurve {
  public:
   explicit MulticlassCurve(int64_t classes,
@@ -89,15 +92,14 @@ class TANUL_API MulticlassCurve {
   double auc(int64_t of_class) const { return curve(of_class).auc(); }
   double average_precision(int64_t of_class) const { return curve(of_class).average_precision(); }
 
-  enum class Pairing {
-    one_vs_rest,  // macro, weighted, micro
-    one_vs_one  // mean over all pairs of classes that occur (D. Hand, R. Till, Machine Learning 45, 2001)
-  };
-  // AUC of all classes; each row of probabilities is first divided by its sum. NaN:
-  //   one_vs_rest, macro: while any class never occurs, or only one does; micro, weighted: while only one
-  //   class occurs (weighted leaves classes out that never occur);
-  //   one_vs_one (macro; weighted with the share of samples of a pair): while fewer than two classes
-  //   occur, and with sample weights, for which there is no definition.
+  // one_vs_one is the mean over all pairs of classes that occur (D. Hand, R. Till, Machine Learning
+  // 45, 2001).
+  enum class Pairing { one_vs_rest, one_vs_one };
+  // AUC of all classes; each row of probabilities is first divided by its sum.
+  // one_vs_rest: micro, macro, weighted. Macro is NaN while any class never occurs, weighted leaves
+  // such classes out; all three are NaN while only one class occurs.
+  // one_vs_one: macro, or weighted with the share of the samples of a pair. NaN while fewer than
+  // two classes occur, and with sample weights, for which there is no definition.
   // Throws Error{invalid_argument} for Average::samples, and for micro one_vs_one.
   double auc(Pairing pairing, Average how) const;
   // Micro: all (sample, class) together. Macro: a class that never occurs counts as 0, as in
@@ -133,8 +135,8 @@ class TANUL_API MultilabelCurve {
 
   int64_t labels() const { return static_cast<int64_t>(curves_.size()); }
   const BinaryCurve& curve(int64_t label) const;
-  // Macro: NaN while a label is never or always true; weighted: labels that are never true are left out.
-  // 0 where no label of any sample is true. Average::samples throws Error{invalid_argument}.
+  // Macro: NaN while a label is never or always true; weighted: labels that are never true are left
+  // out. 0 where no label of any sample is true. Average::samples throws Error{invalid_argument}.
   double auc(Average how) const;
   // Macro: a label that is never true counts as 0. Weighted: 0 where no label is ever true.
   double average_precision(Average how) const;

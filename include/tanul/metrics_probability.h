@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of predicted probabilities: are they near the truth, are they honest? Their memory does not grow
-// with the number of samples. `classes` is the number of scores a sample: C >= 2 for a choice of one class,
-// 1 for one score, which is that of class 1 of the classes 0 and 1.
+// Metrics of predicted probabilities: are they near the truth, are they honest? Their memory does
+// not grow with the number of samples. `classes` is the number of scores a sample: C >= 2 for a
+// choice of one class, 1 for one score, which is that of class 1 of the classes 0 and 1.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,16 @@
 
 namespace tanul {
 
-// Cross-entropy, -ln p(truth), mean over the weights. Rows of probabilities are divided by their sum, and
-// p is kept within [2^-52, 1 - 2^-52] as in scikit-learn; of logits the exact value is taken.
+// Cross-entropy, -ln p(truth), mean over the weights. Rows of probabilities are divided by their
+// sum, and p is kept within [2^-52, 1 - 2^-52] as in scikit-learn; of logits the exact value is
+// taken.
 class TANUL_API LogLoss {
  public:
   explicit LogLoss(int64_t classes, ScoreKind kind = ScoreKind::probabilities);
 
   void add(int64_t truth, const std::vector<double>& scores, double weight = 1);
-  // truths [N] (i32, i64 or u8), scores [N, classes] ([N] too where that is 1; f32 or f64), weights [N] or
-  // none. Throws Error{invalid_argument}, and then nothing of the batch counts.
+  // truths [N] (i32, i64 or u8), scores [N, classes] ([N] too where that is 1; f32 or f64), weights
+  // [N] or none. Throws Error{invalid_argument}, and then nothing of the batch counts.
   void add(const Tensor& truths, const Tensor& scores, const Tensor& weights = {});
   void merge(const LogLoss& other);
   void reset();
@@ -36,9 +37,9 @@ class TANUL_API LogLoss {
   CompensatedSum sum_, weight_;
 };
 
-// Squared error of probabilities (G. Brier, Monthly Weather Review 78, 1950), mean over the weights:
-// Σ over classes (p - [is truth])², 0 … 2, for several classes (rows divided by their sum first);
-// (p - truth)², 0 … 1, for one score.
+// Squared error of probabilities (G. Brier, Monthly Weather Review 78, 1950), mean over the
+// weights: Σ over classes (p - [is truth])², 0 … 2, for several classes (rows divided by their sum
+// first); (p - truth)², 0 … 1, for one score.
 class TANUL_API BrierScore {
  public:
   explicit BrierScore(int64_t classes, ScoreKind kind = ScoreKind::probabilities);
@@ -58,10 +59,10 @@ class TANUL_API BrierScore {
   CompensatedSum sum_, weight_;
 };
 
-// Does a confidence of 80 % mean right in 80 of 100 cases? Confidences fall into bins of equal width,
-// (a, b], 0 into the first (C. Guo et al., On Calibration of Modern Neural Networks, 2017). Several
-// classes: confidence is the largest probability, right is whether its class (the lowest among equal ones)
-// is true. One score: the score, and whether class 1 is true.
+// Does a confidence of 80 % mean right in 80 of 100 cases? Confidences fall into bins of equal
+// width, (a, b], 0 into the first (C. Guo et al., On Calibration of Modern Neural Networks, 2017).
+// Several classes: confidence is the largest probability, right is whether its class (the lowest
+// among equal ones) is true. One score: the score, and whether class 1 is true.
 class TANUL_API CalibrationError {
  public:
   explicit CalibrationError(int64_t classes, ScoreKind kind = ScoreKind::probabilities,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of predicted numbers. Several outputs a sample are kept apart; a value without an output named is
-// the plain mean of theirs, as in scikit-learn 1.9 (uniform average).
+// Metrics of predicted numbers. Several outputs a sample are kept apart; a value without an output
+// named is the plain mean of theirs, as in scikit-learn 1.9 (uniform average).
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace tanul {
 
-// e = target - prediction; means are over the weights. Memory: a few numbers an output. All values are NaN
-// where nothing was added.
+// e = target - prediction; means are over the weights. Memory: a few numbers an output. All values
+// are NaN where nothing was added.
 class TANUL_API RegressionErrors {
  public:
   explicit RegressionErrors(int64_t outputs = 1);  // at least 1
@@ -21,8 +21,9 @@ class TANUL_API RegressionErrors {
   void add(double target, double prediction, double weight = 1);  // one output
   void add(const std::vector<double>& targets, const std::vector<double>& predictions,
            double weight = 1);
-  // targets and predictions [N, …] (f32 or f64) with `outputs` numbers a sample, weights [N] or none. Throws
-  // Error{invalid_argument} for other shapes and for NaN and infinity; nothing of the batch counts then.
+  // targets and predictions [N, …] (f32 or f64) with `outputs` numbers a sample, weights [N] or
+  // none. Throws Error{invalid_argument} for other shapes and for NaN and infinity; nothing of the
+  // batch counts then.
   void add(const Tensor& targets, const Tensor& predictions, const Tensor& weights = {});
   void merge(const RegressionErrors& other);
   void reset();
@@ -35,15 +36,15 @@ class TANUL_API RegressionErrors {
   double mae(int64_t output) const;        // mean |e|
   double mape(int64_t output) const;       // mean |e| / max(|target|, 2^-52)
   double max_error(int64_t output) const;  // max |e|, whatever its weight but 0
-  // R² = 1 - Σ e² / Σ (target - mean)². Where all targets are equal: 1 if every e is 0, else 0. NaN below
-  // two samples.
+  // R² = 1 - Σ e² / Σ (target - mean)². Where all targets are equal: 1 if every e is 0, else 0. NaN
+  // below two samples.
   double r2(int64_t output) const;
-  // 1 - Var e / Var target: R² without the offset. Where all targets are equal: 1 if all e are equal,
-  // else 0.
+  // 1 - Var e / Var target: R² without the offset. Where all targets are equal: 1 if all e are
+  // equal, else 0.
   double explained_variance(int64_t output) const;
 
-  // Means over the outputs. rmse is the mean of the roots. max_error is NaN for more than one output, as
-  // scikit-learn has none.
+  // Means over the outputs. rmse is the mean of the roots. max_error is NaN for more than one
+  // output, as scikit-learn has none.
   double mse() const;
   double rmse() const;
   double mae() const;
@@ -53,7 +54,8 @@ class TANUL_API RegressionErrors {
   double explained_variance() const;
 
  private:
-  // Weighted mean and sum of squared deviations of a stream (B. Welford 1962; merging: T. Chan et al. 1979).
+  // Weighted mean and sum of squared deviations of a stream (B. Welford 1962; merging: T. Chan et
+  // al. 1979).
   struct Spread {
     double weight = 0;
     double mean = 0;
@@ -75,9 +77,10 @@ class TANUL_API RegressionErrors {
   std::vector<Sums> sums_;
 };
 
-// The median of |e|, mean over the outputs. Of an even count the mean of the two in the middle; with weights
-// the smallest error up to which half of the weight lies (the mean with the next where that is exactly half).
-// Keeps every error: 8 bytes an output and sample, 8 more a sample with weights.
+// The median of |e|, mean over the outputs. Of an even count the mean of the two in the middle;
+// with weights the smallest error up to which half of the weight lies (the mean with the next where
+// that is exactly half). Keeps every error: 8 bytes an output and sample, 8 more a sample with
+// weights.
 class TANUL_API MedianAbsoluteError {
  public:
   explicit MedianAbsoluteError(int64_t outputs = 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all metrics share: how scores are given, how classes are averaged, sums that do not depend on
-// the order of their terms.
+// What all metrics share: how scores are given, how classes are averaged, sums that do not depend
+// on the order of their terms.
 #pragma once
 
 #include <cmath>
@@ -9,8 +9,8 @@
 
 namespace tanul {
 
-// What the numbers are that a metric gets as scores. Metrics that only rank (TopK, BinaryCurve) need
-// not know and take any finite numbers.
+// What the numbers are that a metric gets as scores. Metrics that only rank (TopK, BinaryCurve)
+// need not know and take any finite numbers.
 enum class ScoreKind {
   logits,  // any finite number: the metric takes the softmax of a row, the sigmoid of a score
   probabilities,  // in [0, 1]; a row need not sum to exactly 1
@@ -24,9 +24,9 @@ enum class Average {
   samples,   // mean over samples; several labels a sample only
 };
 
-// A sum of doubles that carries the rounding errors of its additions along (A. Neumaier, Rundungsfehler-
-// analyse einiger Verfahren zur Summation endlicher Summen, ZAMM 54, 1974): what value() rounds away is
-// about n · 2^-106 · Σ|terms|, so the order of the terms does not show.
+// A sum of doubles that carries the rounding errors of its additions along (A. Neumaier,
+// Rundungsfehler- analyse einiger Verfahren zur Summation endlicher Summen, ZAMM 54, 1974): what
+// value() rounds away is about n · 2^-106 · Σ|terms|, so the order of the terms does not show.
 class CompensatedSum {
  public:
   void add(double term) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `eval` says of a classifier's scores beyond the classes that it names: how well they rank, and how
-// near its probabilities are to the truth.
+// What `eval` says of a classifier's scores beyond the classes that it names: how well they rank,
+// and how near its probabilities are to the truth.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace tanul::cli {
 
-// Values that are not defined are NaN: without scores, while a class never occurs (see docs/METRICS.md), …
+// Values that are not defined are NaN: without scores, while a class never occurs (see
+// docs/METRICS.md), …
 struct ScoreMetrics {
   double top_5 = 0;                        // more than five classes only
   double auc_macro = 0, auc_weighted = 0;  // one class against the rest
@@ -22,7 +23,8 @@ struct ScoreMetrics {
   double ece = 0, mce = 0;  // 15 bins
 };
 
-// Collects the logits of an evaluation. Curves keep every score, so they are left out above kMostScores.
+// Collects the logits of an evaluation. Curves keep every score, so they are left out above
+// kMostScores.
 class ClassScores {
  public:
   static constexpr int64_t kMostScores = int64_t{1} << 25;  // 256 MiB

@@ -15,8 +15,8 @@ namespace tanul::cli {
 
 namespace {
 
-// Collects the scores of an evaluation where they are logits of classes: of the first loss that looks at
-// labels, as Evaluation::confusion does.
+// Collects the scores of an evaluation where they are logits of classes: of the first loss that
+// looks at labels, as Evaluation::confusion does.
 std::optional<ClassScores> make_collector(const Model& model, const DataView& data) {
   const std::vector<LossInfo> losses = model.losses();
   for (size_t i = 0; i < losses.size(); ++i) {

@@ -129,8 +129,9 @@ double ConfusionMatrix::balanced_accuracy() const {
 }
 
 double ConfusionMatrix::matthews_correlation() const {
-  // With t, p the sums of rows and columns: cov(t, p) = n Σ w_cc - Σ t_c p_c, cov(t, t) = n² - Σ t_c²
-  // = Σ t_c (n - t_c), where n - t_c is added up from the other classes: 0 exactly where one has all.
+  // With t, p the sums of rows and columns: cov(t, p) = n Σ w_cc - Σ t_c p_c, cov(t, t) = n² - Σ
+  // t_c² = Σ t_c (n - t_c), where n - t_c is added up from the other classes: 0 exactly where one
+  // has all.
   std::vector<double> truths;
   std::vector<double> predictions;
   double right = 0;

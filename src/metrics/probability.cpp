@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log loss, Brier score, calibration error: sums over samples of what one row of scores says about one
-// truth.
+// Log loss, Brier score, calibration error: sums over samples of what one row of scores says about
+// one truth.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -44,8 +44,8 @@ double sum_of(const double* row, int64_t columns) {
 // ln(1 + e^z)
 double softplus(double z) { return std::max(z, 0.0) + std::log1p(std::exp(-std::abs(z))); }
 
-// -ln of the share of `truth` in the softmax of a row. Beside the largest term the others are added in a
-// logarithm of their own, so that a loss near 0 keeps its digits.
+// -ln of the share of `truth` in the softmax of a row. Beside the largest term the others are added
+// in a logarithm of their own, so that a loss near 0 keeps its digits.
 double cross_entropy(int64_t truth, const double* logits, int64_t columns) {
   const int64_t largest = metrics::argmax(logits, columns);
   double others = 0;

@@ -18,8 +18,8 @@ struct Point {
   double tp_here, fp_here;  // equal to the threshold
 };
 
-// One point for each different score, highest first. Sums of weights are compensated, so the order of
-// equal scores does not show.
+// One point for each different score, highest first. Sums of weights are compensated, so the order
+// of equal scores does not show.
 std::vector<Point> points_of(std::vector<Scored>& samples) {
   std::sort(samples.begin(), samples.end(),
             [](const Scored& a, const Scored& b) { return a.score > b.score; });

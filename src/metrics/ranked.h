@@ -21,8 +21,8 @@ PrecisionRecallCurve precision_recall_of(std::vector<Scored> samples);
 double auc_of(std::vector<Scored> samples);                // NaN without positives or negatives
 double average_precision_of(std::vector<Scored> samples);  // NaN without positives
 
-// Values of classes averaged as scikit-learn does: weighted with their support, where a class without
-// support counts nothing even if its value is NaN; 0 where no class has any.
+// Values of classes averaged as scikit-learn does: weighted with their support, where a class
+// without support counts nothing even if its value is NaN; 0 where no class has any.
 double support_weighted(const std::vector<double>& values, const std::vector<double>& support);
 
 }  // namespace tanul::metrics

@@ -266,8 +266,8 @@ TEST_F(Cli, EvalAgreesWithTheSummary) {
   EXPECT_EQ(text.out.find("top-5"), std::string::npos) << "of four classes it would say nothing";
 }
 
-// What --json says of the classes follows from its confusion matrix; what it says of the scores agrees
-// with its loss and with itself.
+// What --json says of the classes follows from its confusion matrix; what it says of the scores
+// agrees with its loss and with itself.
 TEST_F(Cli, EvalKnowsMoreThanAccuracy) {
   ASSERT_EQ(train("run", {"--epochs", "1"}).code, 0);
   const Outcome outcome = run({"eval", "run", "--json"});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every metric against scikit-learn's: all values and outputs of every case, given at once and in pieces
-// of seven samples that are merged.
+// Every metric against scikit-learn's: all values and outputs of every case, given at once and in
+// pieces of seven samples that are merged.
 #include "tanul/metrics.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,8 @@ namespace {
 
 using nlohmann::json;
 
-// Computed in double: 1e-12 of the value; where the value is a difference, of the terms it is made of.
+// Computed in double: 1e-12 of the value; where the value is a difference, of the terms it is made
+// of.
 void expect_close(double got, double want, double terms) {
   if (std::isnan(want) || std::isinf(want)) {
     EXPECT_TRUE(std::isnan(want) ? std::isnan(got) : got == want) << got << ", wanted " << want;
@@ -76,8 +77,8 @@ bool starts_with(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
 }
 
-// "precision_macro_zd1": what, over which classes, 0/0. "specificity_zd0" is of each class, "f05" has no
-// zero division (0).
+// "precision_macro_zd1": what, over which classes, 0/0. "specificity_zd0" is of each class, "f05"
+// has no zero division (0).
 struct RatioKey {
   std::string what;
   std::string average;  // "" of each class

@@ -17,8 +17,8 @@ using test::expect_error;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// Two classifiers of three classes, each right for two of three samples (targets 3, 2, 1 of 1 to 3): the
-// accuracy cannot tell them apart, their probabilities can.
+// Two classifiers of three classes, each right for two of three samples (targets 3, 2, 1 of 1 to
+// 3): the accuracy cannot tell them apart, their probabilities can.
 TEST(Metrics, LectureRoomExample) {
   struct Expected {
     std::vector<std::vector<double>> outputs;
@@ -55,7 +55,8 @@ TEST(Metrics, LectureRoomExample) {
   }
 }
 
-// Random samples of `classes` classes: coarse scores (ties), weights, truths that never are the last class.
+// Random samples of `classes` classes: coarse scores (ties), weights, truths that never are the
+// last class.
 struct Samples {
   Samples(int64_t count, int64_t number_of_classes, uint64_t seed) : classes(number_of_classes) {
     const Philox random{seed, philox_stream("metrics"), 0};

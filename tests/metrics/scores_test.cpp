@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics of scores and of numbers: areas against counted pairs, logits against probabilities, pieces and
-// orders, classes that are absent, what is refused.
+// Metrics of scores and of numbers: areas against counted pairs, logits against probabilities,
+// pieces and orders, classes that are absent, what is refused.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -529,7 +529,8 @@ TEST(Metrics, RegressionDoesNotDependOnPartsOrOrder) {
   EXPECT_EQ(merged.max_error(1), all.max_error(1));
   EXPECT_TRUE(std::isnan(all.max_error())) << "not defined for several outputs";
   EXPECT_EQ(merged_median.value(), median.value());
-  // The running mean of 1000 with a spread of 0.3 rounds to 2^-53 · 3000 of the spread at each step.
+  // The running mean of 1000 with a spread of 0.3 rounds to 2^-53 · 3000 of the spread at each
+  // step.
   EXPECT_NEAR(merged.r2(), all.r2(), 1e-10);
   EXPECT_NEAR(merged.explained_variance(1), all.explained_variance(1), 1e-10);
   // And against two passes.
