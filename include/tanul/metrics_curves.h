@@ -96,8 +96,8 @@ class TANUL_API MulticlassCurve {
   // 45, 2001).
   enum class Pairing { one_vs_rest, one_vs_one };
   // AUC of all classes; each row of probabilities is first divided by its sum.
-  // one_vs_rest: micro, macro, weighted. Macro is NaN while any class never occurs, weighted leaves
-  // such classes out; all three are NaN while only one class occurs.
+  // one_vs_rest: micro (all (sample, class) as one ranking), macro, weighted. Macro is NaN while any
+  // class never occurs, weighted leaves such classes out and is NaN while only one class occurs.
   // one_vs_one: macro, or weighted with the share of the samples of a pair. NaN while fewer than
   // two classes occur, and with sample weights, for which there is no definition.
   // Throws Error{invalid_argument} for Average::samples, and for micro one_vs_one.
