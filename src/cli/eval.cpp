@@ -15,6 +15,11 @@ namespace tanul::cli {
 
 namespace {
 
+bool takes_logits(LossKind kind) {
+  return kind == LossKind::softmax_cross_entropy ||
+         kind == LossKind::negative_log_likelihood;  // logarithms of probabilities are logits too
+}
+
 // Collects the scores of an evaluation where they are logits of classes: of the first loss that
 // looks at labels, as Evaluation::confusion does.
 std::optional<ClassScores> make_collector(const Model& model, const DataView& data) {
@@ -22,7 +27,7 @@ std::optional<ClassScores> make_collector(const Model& model, const DataView& da
   for (size_t i = 0; i < losses.size(); ++i) {
     if (data.target_dtype(i) != DType::i32) continue;
     const int64_t classes = losses[i].output_shape[0];
-    if (losses[i].kind != LossKind::softmax_cross_entropy || classes < 2) return {};
+    if (!takes_logits(losses[i].kind) || classes < 2) return {};
     return ClassScores(classes, data.size() * (losses[i].output_shape.elems() / classes));
   }
   return {};
