@@ -1,44 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counting what a classifier gets right and wrong.
+// Metrics, exact and streaming: each is a class with add() for a sample or a batch, merge() for
+// parts that were counted apart (threads, machines), reset(), and its values. Everything is
+// computed in double. Truth comes first: add(truth, what was predicted, weight). docs/METRICS.md
+// lists them with their formulas.
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <vector>
-
-#include "tanul/export.h"
-
-namespace tanul {
-
-// Counts of (true class, predicted class); rows are truth, columns predictions.
-class TANUL_API ConfusionMatrix {
- public:
-  explicit ConfusionMatrix(int64_t classes = 0);
-  void add(int64_t truth, int64_t prediction);  // throws Error{invalid_argument} outside 0 … C-1
-
-  int64_t classes() const { return classes_; }
-  int64_t count(int64_t truth, int64_t prediction) const;
-  int64_t total() const { return total_; }
-  int64_t correct() const;
-  double accuracy() const;  // correct / total; 0 where total is 0
-  // Where nothing was predicted as, or nothing is, a class, the ratio 0/0 is 0 (as scikit-learn has it).
-  double precision(int64_t of_class) const;  // TP / (TP + FP)
-  double recall(int64_t of_class) const;     // TP / (TP + FN)
-  double f1(int64_t of_class) const;         // 2 TP / (2 TP + FP + FN)
-
-  // The most frequent mistakes, largest first; ties by truth, then prediction.
-  struct Confusion {
-    int64_t truth, prediction, count;
-  };
-  std::vector<Confusion> worst(int64_t most) const;
-
-  // A table for people, with the class names cut to fit.
-  std::string table(const std::vector<std::string>& class_names) const;
-
- private:
-  int64_t classes_ = 0;
-  int64_t total_ = 0;
-  std::vector<int64_t> counts_;
-};
-
-}  // namespace tanul
+#include "tanul/metrics_counts.h"       // IWYU pragma: export
+#include "tanul/metrics_curves.h"       // IWYU pragma: export
+#include "tanul/metrics_probability.h"  // IWYU pragma: export
+#include "tanul/metrics_regression.h"   // IWYU pragma: export

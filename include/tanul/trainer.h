@@ -112,8 +112,13 @@ class TANUL_API Trainer {
   // Model::inputs() and Model::losses(). Returns the weighted sum of the mean losses.
   double step(const std::vector<Tensor>& samples, const std::vector<Tensor>& targets);
 
-  // Loss and metrics over every sample exactly once, in evaluation mode.
-  Evaluation evaluate(const DataView& data);
+  // Loss and metrics over every sample exactly once, in evaluation mode. For metrics of one's own,
+  // `on_scores` gets what the confusion matrix counts, batch by batch: the classes [n] (i32) and
+  // what the loss was given for them, scores [n, C] (f32; logits where it is softmax
+  // cross-entropy). What the loss ignores is left out.
+  Evaluation evaluate(
+      const DataView& data,
+      const std::function<void(const Tensor& truths, const Tensor& scores)>& on_scores = {});
 
   // The network's outputs [N, ...] for samples [N, ...]: probabilities where the loss starts from logits
   // (softmax over the classes for softmax cross-entropy; the sigmoid of each for focal loss and binary

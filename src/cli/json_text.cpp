@@ -122,19 +122,74 @@ std::string summary_json(const Summary& s) {
   return text_of(json, 2) + "\n";
 }
 
+namespace {
+
+Json average_of(const ConfusionMatrix& m, Average how) {
+  return {{"precision", m.precision(how)},
+          {"recall", m.recall(how)},
+          {"specificity", m.specificity(how)},
+          {"f1", m.f1(how)},
+          {"jaccard", m.jaccard(how)}};
+}
+
+Json class_metrics(const ConfusionMatrix& m, const ScoreMetrics* scores,
+                   const std::vector<std::string>& class_names) {
+  Json list = Json::array();
+  const std::vector<ClassCounts> classes = m.class_counts();
+  for (size_t c = 0; c < classes.size(); ++c) {
+    const ClassCounts& k = classes[c];
+    Json json{{"class", class_name(class_names, static_cast<int64_t>(c))},
+              {"tp", static_cast<int64_t>(k.tp)},
+              {"fp", static_cast<int64_t>(k.fp)},
+              {"fn", static_cast<int64_t>(k.fn)},
+              {"tn", static_cast<int64_t>(k.tn)},
+              {"support", static_cast<int64_t>(k.support())},
+              {"precision", k.precision()},
+              {"recall", k.recall()},
+              {"specificity", k.specificity()},
+              {"f1", k.f1()},
+              {"jaccard", k.jaccard()},
+              {"type_i_rate", k.type_i_rate()},
+              {"type_ii_rate", k.type_ii_rate()}};
+    if (scores != nullptr && c < scores->auc.size()) {
+      json["auc"] = scores->auc[c];
+      json["average_precision"] = scores->average_precision[c];
+    }
+    list.push_back(json);
+  }
+  return list;
+}
+
+}  // namespace
+
 std::string evaluation_json(const std::string& run, const std::string& data_folder,
                             const std::string& part, const Evaluation& e,
+                            const ScoreMetrics* scores,
                             const std::vector<std::string>& class_names) {
-  return text_of({{"run", run},
-                  {"data", data_folder},
-                  {"part", part},
-                  {"loss", e.loss},
-                  {"accuracy", accuracy_of(e)},
-                  {"samples", e.samples},
-                  {"seconds", e.seconds},
-                  {"classes", class_names},
-                  {"confusion", rows_of(e.confusion)}},
-                 2);
+  const ConfusionMatrix& m = e.confusion;
+  Json json{{"run", run},           {"data", data_folder},        {"part", part},
+            {"loss", e.loss},       {"accuracy", accuracy_of(e)}, {"samples", e.samples},
+            {"seconds", e.seconds}, {"classes", class_names},     {"confusion", rows_of(m)}};
+  if (m.classes() > 0) {
+    json["balanced_accuracy"] = m.balanced_accuracy();
+    json["matthews_correlation"] = m.matthews_correlation();
+    json["cohen_kappa"] = m.cohen_kappa();
+    json["micro"] = average_of(m, Average::micro);
+    json["macro"] = average_of(m, Average::macro);
+    json["weighted"] = average_of(m, Average::weighted);
+    json["per_class"] = class_metrics(m, scores, class_names);
+  }
+  if (scores != nullptr) {
+    json["top_5"] = scores->top_5;
+    json["auc_one_vs_rest"] = scores->auc_macro;
+    json["auc_one_vs_rest_weighted"] = scores->auc_weighted;
+    json["mean_average_precision"] = scores->mean_average_precision;
+    json["log_loss"] = scores->log_loss;
+    json["brier"] = scores->brier;
+    json["ece"] = scores->ece;
+    json["mce"] = scores->mce;
+  }
+  return text_of(json, 2);
 }
 
 std::string predictions_json(const std::vector<Prediction>& predictions,

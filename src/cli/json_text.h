@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/class_scores.h"
 #include "tanul/data.h"
 #include "tanul/device.h"
 #include "tanul/fit.h"
@@ -42,6 +43,7 @@ double images_per_s(const FitResult& fit);
 
 std::string evaluation_json(const std::string& run, const std::string& data_folder,
                             const std::string& part, const Evaluation& evaluation,
+                            const ScoreMetrics* scores,  // may be null
                             const std::vector<std::string>& class_names);
 
 // One picture's outcome: values in the order of classes, and the classes by falling value.

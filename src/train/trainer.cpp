@@ -175,7 +175,9 @@ double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Ten
   return totals.loss();
 }
 
-Evaluation Trainer::evaluate(const DataView& data) {
+Evaluation Trainer::evaluate(
+    const DataView& data,
+    const std::function<void(const Tensor& truths, const Tensor& scores)>& on_scores) {
   Impl& t = *impl_;
   if (t.losses.empty()) {
     fail(Code::invalid_argument, "model \"{}\" has no loss to evaluate; use predict",
@@ -195,6 +197,8 @@ Evaluation Trainer::evaluate(const DataView& data) {
   Totals totals(t.losses);
   std::vector<int64_t> positions;
   std::vector<float> values;
+  std::vector<int32_t> truths;  // [n]: what of a batch counts
+  std::vector<float> rows;      // [n, C]
   for (int64_t first = 0; first < data.size(); first += t.options.batch) {
     const int64_t count = std::min(t.options.batch, data.size() - first);
     positions.resize(static_cast<size_t>(count));
@@ -208,6 +212,8 @@ Evaluation Trainer::evaluate(const DataView& data) {
     values.resize(static_cast<size_t>(count * output.elems()));
     t.backend->copy_out(values.data(), plan.address(plan.step_graph().losses[classifier].x),
                         count * output.elems() * 4);
+    truths.clear();
+    rows.clear();
     for (int64_t i = 0; i < count; ++i) {
       const auto* labels = static_cast<const int32_t*>(data.target(first + i, classifier));
       for (int64_t at = 0; at < positions_each; ++at) {
@@ -215,12 +221,15 @@ Evaluation Trainer::evaluate(const DataView& data) {
         if (truth < 0 || truth >= classes) continue;  // ignored
         if (t.ignore_index[classifier] && truth == *t.ignore_index[classifier]) continue;
         const float* scores = values.data() + i * output.elems() + at;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; ++c) {
-          if (scores[c * positions_each] > scores[best * positions_each]) best = c;
-        }
-        result.confusion.add(truth, best);
+        truths.push_back(truth);
+        for (int64_t c = 0; c < classes; ++c) rows.push_back(scores[c * positions_each]);
+        const auto row = rows.end() - classes;
+        result.confusion.add(truth, std::max_element(row, rows.end()) - row);
       }
+    }
+    if (on_scores && !truths.empty()) {
+      const auto n = static_cast<int64_t>(truths.size());
+      on_scores(Tensor::from({n}, truths), Tensor::from({n, classes}, rows));
     }
   }
   result.samples = data.size();

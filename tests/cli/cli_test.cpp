@@ -23,6 +23,7 @@
 #include "support/temp_folder.h"
 #include "tanul/checkpoint.h"
 #include "tanul/data.h"
+#include "tanul/metrics.h"
 
 namespace tanul::cli {
 namespace {
@@ -255,6 +256,55 @@ TEST_F(Cli, EvalAgreesWithTheSummary) {
   const Outcome text = run({"eval", "run", "--data", "data", "--device", "cpu"});
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_NE(text.out.find("test loss "), std::string::npos) << text.out;
+  for (const char* part :
+       {"class             precision  recall      F1  support\n", "\nmacro average        ",
+        "\nweighted average     ", "\nbalanced accuracy ", " · Matthews correlation ", " · kappa ",
+        "\nAUC one against the rest ", " · mean average precision ", " · log loss ", " · Brier ",
+        " · ECE "}) {
+    EXPECT_NE(text.out.find(part), std::string::npos) << part << " in\n" << text.out;
+  }
+  EXPECT_EQ(text.out.find("top-5"), std::string::npos) << "of four classes it would say nothing";
+}
+
+// What --json says of the classes follows from its confusion matrix; what it says of the scores
+// agrees with its loss and with itself.
+TEST_F(Cli, EvalKnowsMoreThanAccuracy) {
+  ASSERT_EQ(train("run", {"--epochs", "1"}).code, 0);
+  const Outcome outcome = run({"eval", "run", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json e = json::parse(outcome.out);
+  ConfusionMatrix m(kClasses);
+  for (int64_t t = 0; t < kClasses; ++t) {
+    for (int64_t p = 0; p < kClasses; ++p) {
+      const int64_t count = e.at("confusion")[static_cast<size_t>(t)][static_cast<size_t>(p)];
+      for (int64_t i = 0; i < count; ++i) m.add(t, p);
+    }
+  }
+  ASSERT_EQ(m.total(), 80);
+  EXPECT_EQ(e.at("balanced_accuracy").get<double>(), m.balanced_accuracy());
+  EXPECT_EQ(e.at("matthews_correlation").get<double>(), m.matthews_correlation());
+  EXPECT_EQ(e.at("macro").at("f1").get<double>(), m.f1(Average::macro));
+  EXPECT_EQ(e.at("weighted").at("precision").get<double>(), m.precision(Average::weighted));
+  ASSERT_EQ(e.at("per_class").size(), static_cast<size_t>(kClasses));
+  double auc = 0;
+  double average_precision = 0;
+  for (int64_t c = 0; c < kClasses; ++c) {
+    const json& one = e.at("per_class")[static_cast<size_t>(c)];
+    EXPECT_EQ(one.at("recall").get<double>(), m.recall(c));
+    EXPECT_EQ(one.at("fp").get<double>(), m.counts(c).fp);
+    EXPECT_EQ(one.at("tn").get<double>(), m.counts(c).tn);
+    EXPECT_EQ(one.at("support").get<double>(), 20);
+    auc += one.at("auc").get<double>() / kClasses;
+    average_precision += one.at("average_precision").get<double>() / kClasses;
+  }
+  // The loss adds floats, the log loss doubles, over 80 samples.
+  EXPECT_NEAR(e.at("log_loss").get<double>(), e.at("loss").get<double>(), 1e-5);
+  EXPECT_NEAR(e.at("auc_one_vs_rest").get<double>(), auc, 1e-12);
+  EXPECT_NEAR(e.at("mean_average_precision").get<double>(), average_precision, 1e-12);
+  EXPECT_GT(auc, 0.5) << "it has learnt something";
+  EXPECT_GT(e.at("brier").get<double>(), 0);
+  EXPECT_GE(e.at("mce").get<double>(), e.at("ece").get<double>());
+  EXPECT_TRUE(e.at("top_5").is_null());
 }
 
 TEST_F(Cli, TheSameSeedGivesTheSameBytes) {

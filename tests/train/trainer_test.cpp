@@ -120,6 +120,29 @@ TEST(Trainer, LearnsAndTheLossIsThatOfTheData) {
   EXPECT_EQ(evaluation.confusion.correct(), correct);
 }
 
+TEST(Trainer, EvaluationHandsOutTheScores) {
+  Trainer trainer(small_net(), options_of());
+  trainer.train_epoch(bars(64));
+  const DataView data = bars(50, 3);  // three batches of 16 and one of 2
+  LogLoss log_loss(3, ScoreKind::logits);
+  ConfusionMatrix confusion(3);
+  TopK top(3);
+  int64_t batches = 0;
+  const Evaluation e = trainer.evaluate(data, [&](const Tensor& truths, const Tensor& scores) {
+    EXPECT_EQ(truths.data<int32_t>()[0], data.label(16 * batches)) << "in the order of the data";
+    ++batches;
+    log_loss.add(truths, scores);
+    confusion.add(truths, scores);
+    top.add(truths, scores);
+  });
+  EXPECT_EQ(batches, 4);
+  EXPECT_NEAR(log_loss.value(), e.loss, 1e-5 * (1 + e.loss));  // floats in the loss
+  EXPECT_DOUBLE_EQ(top.accuracy(1), e.accuracy);
+  for (int64_t t = 0; t < 3; ++t) {
+    for (int64_t p = 0; p < 3; ++p) EXPECT_EQ(confusion.count(t, p), e.confusion.count(t, p));
+  }
+}
+
 TEST(Trainer, EveryOptimizerLearns) {
   for (const Optimizer& optimizer :
        {Optimizer{Sgd{0.05f, 0.9f, 0, 1e-4f, true}}, Optimizer{Sgd{0.1f}}, Optimizer{Adam{0.005f}},
