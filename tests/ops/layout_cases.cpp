@@ -58,6 +58,21 @@ std::vector<RejectCase> layout_rejections() {
   };
 }
 
-std::vector<Rule> layout_rules() { return {}; }
+namespace {
+
+Tensors reshape(const Params& params, const Tensors& in, const RefContext&) {
+  const ReshapeParams& p = params.as<ReshapeParams>();
+  RefTensor y = in[0];
+  if (p.flatten != 0) {
+    y.shape = Shape{in[0].shape[0], in[0].shape.elems() / in[0].shape[0]};
+  } else {
+    y.shape = Shape(std::vector<int64_t>(p.extents, p.extents + p.rank));
+  }
+  return {y};
+}
+
+}  // namespace
+
+std::vector<Rule> layout_rules() { return {{OpKind::reshape, reshape}}; }
 
 }  // namespace tanul::test
