@@ -9,9 +9,9 @@ namespace tanul::cpu {
 
 struct Box {
   int rank = 0;
-  int64_t outer[kMaxOperandRank];  // extents of the larger one
-  int64_t inner[kMaxOperandRank];  // of the smaller one
-  int64_t begin[kMaxOperandRank];  // where the smaller one begins
+  int64_t outer[kMaxOperandRank]{};  // extents of the larger one
+  int64_t inner[kMaxOperandRank]{};  // of the smaller one
+  int64_t begin[kMaxOperandRank]{};  // where the smaller one begins
 
   // `keeps_axes`: an axis that is cut stays on its own (what is beyond it is looked up one by one).
   Box(const int64_t* large, const int64_t* small, const int32_t* first, int axes, bool keeps_axes) {
@@ -35,7 +35,7 @@ struct Box {
     for (int i = 0; i + 1 < rank; ++i) n *= dims[i];
     return n;
   }
-  int last() const { return rank - 1; }
+  int last() const { return rank > 0 ? rank - 1 : 0; }
 };
 
 // Counts through the rows of a tensor: the index along each axis but the last.
