@@ -216,8 +216,17 @@ struct LocalResponseNormOptions {
   std::string name = {};
 };
 
+// Parametric ReLU: y = x where x > 0, else a learned slope times x.
+struct PreluOptions {
+  bool per_channel = false;  // a slope for each channel; else one for all
+  Init init = {};            // default 0.25, as in He et al. 2015
+  std::string name = {};
+};
+
 struct DropoutOptions {
   double p = 0.5;  // probability of zero, 0 <= p < 1
+  // Drops whole channels of {C, …}: neighbouring elements say nearly the same (J. Tompson et al., 2015).
+  bool spatial = false;
   std::string name = {};
 };
 
@@ -340,9 +349,31 @@ class TANUL_API ModelBuilder {
   Var group_norm(Var x, const GroupNormOptions& options);
   Var instance_norm(Var x, const InstanceNormOptions& options = {});
   Var local_response_norm(Var x, const LocalResponseNormOptions& options = {});
+  // Activations, element by element; docs/MODEL.md has the formulas. Every one that tanul knows can be
+  // made by its name with its parameters in the order of that table (those left out: the defaults).
+  Var activation(Var x, const std::string& kind, const std::vector<double>& params = {},
+                 const std::string& name = {});
   Var relu(Var x, const std::string& name = {});
+  Var leaky_relu(Var x, double alpha = 0.01, const std::string& name = {});
+  Var prelu(Var x, const PreluOptions& options = {});  // slopes are "prelu1.weight"
+  Var relu6(Var x, const std::string& name = {});
+  Var elu(Var x, double alpha = 1, const std::string& name = {});
+  Var selu(Var x, const std::string& name = {});
+  Var celu(Var x, double alpha = 1, const std::string& name = {});
+  Var gelu(Var x, const std::string& name = {});
+  Var gelu_tanh(Var x, const std::string& name = {});
+  Var silu(Var x, const std::string& name = {});
+  Var softplus(Var x, double beta = 1, const std::string& name = {});
   Var sigmoid(Var x, const std::string& name = {});
+  Var logsigmoid(Var x, const std::string& name = {});
   Var tanh(Var x, const std::string& name = {});
+  Var hardsigmoid(Var x, const std::string& name = {});
+  Var hardswish(Var x, const std::string& name = {});
+  Var hardtanh(Var x, const std::string& name = {});
+  Var mish(Var x, const std::string& name = {});
+  // Over one axis of a sample; 0: C.
+  Var softmax(Var x, int axis = 0, const std::string& name = {});
+  Var log_softmax(Var x, int axis = 0, const std::string& name = {});
   Var flatten(Var x, const std::string& name = {});     // {C, H, W} -> {C H W}
   Var add(Var a, Var b, const std::string& name = {});  // equal shapes
   Var concat(const std::vector<Var>& xs, int axis = 0, const std::string& name = {});  // axis 0: C

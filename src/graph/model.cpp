@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "graph/builder.h"
+#include "kernels/activation/definition.h"
 
 namespace tanul {
 
@@ -119,16 +120,28 @@ namespace {
 
 using namespace build;
 
-// sqrt(2), 5/3, 1: the gain of the activation that reads `value`; 0 where none does.
-// Source: He et al. 2015 for ReLU; the others as PyTorch's calculate_gain has them.
-double following_gain(const Graph& graph, ValueId value) {
+// What the activation that reads `value` says: none has a gain of 0.
+struct Following {
+  double gain = 0;
+  bool is_rectifier = false;  // keeps about half of what it gets: He et al. 2015
+  bool is_selu = false;       // wants LeCun's variance: Klambauer et al. 2017
+};
+
+Following following(const Graph& graph, ValueId value) {
   for (const Node& node : graph.nodes) {
     for (ValueId in : node.in) {
       if (in != value) continue;
+      if (const ActivationInfo* info = find_activation(node.kind)) {
+        const double* p = node.params.as<ActivationParams>().values;
+        Following result{info->def->gain == nullptr ? 1.0 : info->def->gain(p), false,
+                         node.kind == OpKind::selu_fwd};
+        result.is_rectifier = node.kind == OpKind::relu_fwd ||
+                              node.kind == OpKind::leaky_relu_fwd ||
+                              node.kind == OpKind::relu6_fwd;
+        return result;
+      }
       switch (node.kind) {
-        case OpKind::relu_fwd: return std::sqrt(2.0);
-        case OpKind::tanh_fwd: return 5.0 / 3.0;
-        case OpKind::sigmoid_fwd: return 1.0;
+        case OpKind::prelu_fwd: return {rectifier_gain(0.25), true, false};
         // These leave an activation behind them as good as next to the layer.
         case OpKind::scale_shift_fwd:
         case OpKind::max_pool_fwd:
@@ -142,34 +155,36 @@ double following_gain(const Graph& graph, ValueId value) {
         case OpKind::group_norm_fwd:
         case OpKind::instance_norm_fwd:
         case OpKind::lrn_fwd:
-        case OpKind::reshape: return following_gain(graph, node.out.front());
-        default: return 0;
+        case OpKind::reshape: return following(graph, node.out.front());
+        default: return {};
       }
     }
   }
-  return 0;
+  return {};
 }
 
 // Replaces `automatic` by what suits the activation behind the layer.
 void resolve_inits(Model::Impl& model) {
   for (size_t i = 0; i < model.parameters.size(); ++i) {
     ParameterInfo& info = model.parameters[i];
-    double gain = 0;
+    Following behind;
     for (const Node& node : model.graph.nodes) {
       for (ValueId in : node.in) {
         // of shared weights, the first layer decides
-        if (in != model.parameter_values[i] || gain > 0) continue;
-        gain = following_gain(model.graph, node.out.front());
+        if (in != model.parameter_values[i] || behind.gain > 0) continue;
+        behind = following(model.graph, node.out.front());
       }
     }
-    info.following_gain = gain > 0 ? gain : 1.0;
+    info.following_gain = behind.gain > 0 ? behind.gain : 1.0;
     if (info.init.kind != Init::Kind::automatic) continue;
     if (info.is_bias) {
       info.init = Init::constant(0);
     } else if (model.default_init.kind != Init::Kind::automatic) {
       info.init = model.default_init;
     } else {
-      info.init = gain == std::sqrt(2.0) ? Init::he_normal() : Init::glorot_uniform();
+      info.init = behind.is_rectifier ? Init::he_normal()
+                  : behind.is_selu    ? Init::lecun_normal()
+                                      : Init::glorot_uniform();
     }
   }
 }

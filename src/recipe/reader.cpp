@@ -60,7 +60,8 @@ double TableReader::real(const std::string& key, const TomlNode& node, const Ran
   if (!node.is_number()) {
     fail_at(source_, node.where, "{}: {} must be a number, not {}", what_, key, node.description());
   }
-  if (!std::isfinite(node.real)) {
+  const bool is_possible = std::isinf(node.real) && node.real == range.high;
+  if (!std::isfinite(node.real) && !is_possible) {
     fail_at(source_, node.where, "{}: {} must be finite, got {}", what_, key, node.real);
   }
   if (node.real < range.low || (range.open_low && node.real == range.low)) {

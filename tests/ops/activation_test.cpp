@@ -117,7 +117,7 @@ TEST(Activations, AreFoundByNameAndByStep) {
 // A gradient that is made of y lets the forward step write over x; the planner sees it by the operands.
 TEST(Activations, OnlySomeKeepTheirInput) {
   const auto reads_output = [](const char* name, double alpha) {
-    const auto* f = find_activation(name)->def->reads_output;
+    const auto f = find_activation(name)->def->reads_output;
     return f != nullptr && f(ActivationParams{{alpha, 1}}.values);
   };
   EXPECT_TRUE(reads_output("relu", 0));
@@ -130,7 +130,7 @@ TEST(Activations, OnlySomeKeepTheirInput) {
 // Gains that initialisers take: PyTorch's calculate_gain has the same numbers.
 TEST(Activations, GainsAreThoseOfTheLiterature) {
   const auto gain = [](const char* name, double alpha = 0) {
-    const auto* f = find_activation(name)->def->gain;
+    const auto f = find_activation(name)->def->gain;
     return f == nullptr ? 1.0 : f(ActivationParams{{alpha, 0}}.values);
   };
   EXPECT_DOUBLE_EQ(gain("relu"), std::sqrt(2.0));
