@@ -119,16 +119,28 @@ namespace {
 
 using namespace build;
 
-// sqrt(2), 5/3, 1: the gain of the activation that reads `value`; 0 where none does.
-// Source: He et al. 2015 for ReLU; the others as PyTorch's calculate_gain has them.
+// The gain of an activation's step; 0 where the step is none. `relu_fwd` is the activation "relu".
+double gain_of_step(const Node& node) {
+  std::string name = op_name(node.kind);
+  const size_t end = name.rfind("_fwd");
+  if (end == std::string::npos) return 0;
+  name.resize(end);
+  for (const char* layer : {"linear", "conv"}) {
+    if (name.rfind(layer, 0) == 0) return 0;
+  }
+  try {
+    return gain_of(name);
+  } catch (const Error&) {
+    return 0;  // no activation
+  }
+}
+
+// The gain of the activation that reads `value`; 0 where none does.
 double following_gain(const Graph& graph, ValueId value) {
   for (const Node& node : graph.nodes) {
     for (ValueId in : node.in) {
       if (in != value) continue;
       switch (node.kind) {
-        case OpKind::relu_fwd: return std::sqrt(2.0);
-        case OpKind::tanh_fwd: return 5.0 / 3.0;
-        case OpKind::sigmoid_fwd: return 1.0;
         // These leave an activation behind them as good as next to the layer.
         case OpKind::scale_shift_fwd:
         case OpKind::max_pool_fwd:
@@ -143,7 +155,7 @@ double following_gain(const Graph& graph, ValueId value) {
         case OpKind::instance_norm_fwd:
         case OpKind::lrn_fwd:
         case OpKind::reshape: return following_gain(graph, node.out.front());
-        default: return 0;
+        default: return gain_of_step(node);
       }
     }
   }
@@ -169,7 +181,9 @@ void resolve_inits(Model::Impl& model) {
     } else if (model.default_init.kind != Init::Kind::automatic) {
       info.init = model.default_init;
     } else {
-      info.init = gain == std::sqrt(2.0) ? Init::he_normal() : Init::glorot_uniform();
+      // the rectifiers: sqrt(2 / (1 + slope^2))
+      const bool is_rectified = gain > 1 && gain <= std::sqrt(2.0);
+      info.init = is_rectified ? Init::he_normal() : Init::glorot_uniform();
     }
   }
 }
