@@ -32,7 +32,7 @@ struct Operand {
 
 // Written by the trainer before each step.
 struct StepBlock {
-  uint64_t seed;  // of the run
+  uint64_t seed;  // of the run; a step of several micro-batches makes one of it for each
   uint64_t step;  // training steps done so far: the first step sees 0
   float lr;       // learning rate of this step
   // Above 0: the momentum (SGD and its kin) or beta1 (Adam and its kin) of this step, in place of the

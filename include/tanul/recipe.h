@@ -10,6 +10,7 @@
 #include "tanul/export.h"
 #include "tanul/fit.h"
 #include "tanul/model.h"
+#include "tanul/start.h"
 #include "tanul/trainer.h"
 
 namespace tanul {
@@ -28,6 +29,7 @@ struct TANUL_API Recipe {
   DataOptions data;
   TrainerOptions trainer;
   FitOptions fit;
+  StartOptions start;         // [train] init = "lsuv" and from: for start_weights
   std::string resolved_toml;  // the whole recipe with every default written out
 };
 

@@ -14,5 +14,6 @@
 #include "tanul/plan.h"        // IWYU pragma: export
 #include "tanul/recipe.h"      // IWYU pragma: export
 #include "tanul/schedule.h"    // IWYU pragma: export
+#include "tanul/start.h"       // IWYU pragma: export
 #include "tanul/tensor.h"      // IWYU pragma: export
 #include "tanul/trainer.h"     // IWYU pragma: export

@@ -27,16 +27,51 @@ struct Normalization {
   std::vector<float> deviation;
 };
 
+// Parameters whose names match `pattern`: `*` stands for any characters, `?` for one.
+struct ParameterGroup {
+  std::string pattern;                      // "conv1.*"
+  double lr_scale = 1;                      // times the learning rate, at least 0
+  std::optional<double> weight_decay = {};  // in place of the optimizer's
+  bool frozen = false;                      // not trained; no gradient is computed for them
+};
+
+// Every k steps slow weights move the share alpha towards the trained ones, which go on from there
+// (M. Zhang et al., 2019). k 0: off.
+struct Lookahead {
+  int64_t k = 0;
+  double alpha = 0.5;  // above 0, at most 1
+};
+
 struct TrainerOptions {
   std::string device = "auto";  // "auto", "cpu", "cuda", "cuda:N"
   int64_t batch = 64;
   Optimizer optimizer = Sgd{};
   Schedule schedule = {};
-  double epochs = 1;         // the length of the run that the schedule is laid over
-  double clip_value = 0;     // > 0: every element of a gradient is brought into ± this
-  double clip_norm = 0;      // > 0: then all gradients together are scaled to at most this norm
-  bool decay_biases = true;  // false: weight decay leaves biases and normalisation alone
-  bool drop_last = false;    // leave out an epoch's last, smaller batch in training
+  double epochs = 1;      // the length of the run that the schedule is laid over
+  double clip_value = 0;  // > 0: every element of a gradient is brought into ± this
+  double clip_norm = 0;   // > 0: then all gradients together are scaled to at most this norm
+  // false: weight decay (and l1, l2) leave biases and the scales and shifts of normalisation alone.
+  // decay_biases is the older name of the same switch: either turns it off.
+  bool decay_norms_and_biases = true;
+  bool decay_biases = true;
+  // Of the groups whose pattern matches a parameter, the first counts. A pattern that matches none is an
+  // error.
+  std::vector<ParameterGroup> groups = {};
+  // Penalties sum(l1 |w| + l2/2 w^2) over all weights that decay: added to the loss that is trained and
+  // reported, and so to the gradients.
+  double l1 = 0;
+  double l2 = 0;
+  // > 0: an average of the weights, avg = ema_decay avg + (1 - ema_decay) w after each step, started at
+  // the initial weights. evaluate, predict and state(false) use the averages; a state for continuing
+  // holds both ("conv1.weight" and "conv1.weight.ema").
+  double ema_decay = 0;
+  Lookahead lookahead = {};
+  // Batches a step: gradients are added up over so many batches, then the weights move once, as if the
+  // batches were one (the last step of an epoch may have fewer). Each batch counts as much as its loss's
+  // divisor (samples, or their weights); with several losses, that of the first. Batch norm normalises
+  // each batch by itself.
+  int64_t accumulate = 1;
+  bool drop_last = false;  // leave out an epoch's last, smaller batch in training
   bool shuffle = true;
   uint64_t seed = 1;
   int threads = 0;  // 0: all processors this process may use
@@ -83,6 +118,41 @@ struct Progress {
   double seconds_left = 0;  // of this epoch
 };
 
+struct LsuvOptions {
+  bool orthogonal =
+      true;  // begin with orthogonal weights (Init::orthogonal), else with what is there
+  double tolerance = 0.02;  // of the variance
+  int64_t iterations = 10;  // at most, for each layer
+};
+
+// What happened to one layer.
+struct LsuvLayer {
+  std::string weight;  // the parameter's name
+  double before = 0;   // variance of the output
+  double after = 0;
+};
+
+struct WhiteningOptions {
+  std::string layer =
+      {};          // its name; empty: every layer whose weights say Init::whitening, or, where
+                   // none does, the first convolution
+  double eps = 0;  // added to the eigenvalues: damps directions that are mostly noise
+  int64_t patches = 1 << 16;  // at most so many are looked at, evenly chosen
+};
+
+struct LoadOptions {
+  std::string pattern = "*";  // of the names that are asked for, as in ParameterGroup
+  bool strict = false;
+};
+
+struct LoadReport {
+  std::vector<std::string> loaded;
+  std::vector<std::string> missing;     // of the model, not in the file
+  std::vector<std::string> unexpected;  // in the file, not of the model
+  std::vector<std::string>
+      mismatched;  // of another shape: "fc.weight [10, 84], in the file [100, 84]"
+};
+
 // After each step of the plan in stepwise mode.
 struct StepReport {
   const StepInfo* step = nullptr;
@@ -112,6 +182,9 @@ class TANUL_API Trainer {
   // Model::inputs() and Model::losses(). Returns the weighted sum of the mean losses.
   double step(const std::vector<Tensor>& samples, const std::vector<Tensor>& targets);
 
+  // The same at a learning rate `lr` >= 0 of one's own, whatever the schedule says.
+  double step_at(const Tensor& samples, const Tensor& targets, double lr);
+
   // Loss and metrics over every sample exactly once, in evaluation mode. For metrics of one's own,
   // `on_scores` gets what the confusion matrix counts, batch by batch: the classes [n] (i32) and
   // what the loss was given for them, scores [n, C] (f32; logits where it is softmax
@@ -130,6 +203,30 @@ class TANUL_API Trainer {
   // Weights as named tensors; set throws Error{invalid_argument, not_found} where names or shapes differ.
   Tensor parameter(const std::string& name) const;
   void set_parameter(const std::string& name, const Tensor& value);
+  // The average that ema_decay asks for. Throws Error{not_found} where there is none.
+  Tensor parameter_average(const std::string& name) const;
+
+  // Fits the normalisation of the inputs to data, as the first epoch would. Nothing where it is known.
+  void fit_normalization(const DataView& data);
+
+  // Initialisation from data; both take samples [N, ...] as they come from the data set.
+  //
+  // Layer-sequential unit variance (D. Mishkin and J. Matas, 2016): layer by layer, in the order in which
+  // they run, the weights of convolution and linear layers are divided by the deviation of their output
+  // over all samples, until its variance is within `tolerance` of 1; their biases become 0. Works on any graph; a layer that is
+  // used twice is scaled where it runs first, and one whose weights are frozen is left alone.
+  std::vector<LsuvLayer> initialize_lsuv(const Tensor& samples, const LsuvOptions& options = {});
+  // The filters of a convolution (1 to 3 dimensions, one group, dilation 1) become the eigenvectors of the
+  // covariance of the patches that they see, divided by the root of their eigenvalues, largest first: the
+  // outputs over the patches of the samples have the identity as covariance, and with a bias mean 0. More
+  // filters than the patch has elements repeat them with the other sign; twice as many is the most.
+  void initialize_whitening(const Tensor& samples, const WhiteningOptions& options = {});
+
+  // Weights from a file, by name: what is there and of the right shape is taken (f16, bf16 and f64 are
+  // converted), everything else stays as it is and is listed. Optimizer state in the file is passed over.
+  // Throws Error{format} with `strict` where anything is listed as missing, unexpected or mismatched.
+  LoadReport load_weights(const TensorFile& file, const LoadOptions& options = {});
+  LoadReport load_weights(const std::string& path, const LoadOptions& options = {});
 
   // Weights, normalisation, optimizer state and counters: everything that continuing bit for bit
   // needs. `with_optimizer` false: what prediction needs.
@@ -138,6 +235,10 @@ class TANUL_API Trainer {
   void load_state(const TensorFile& file);
   void save(const std::string& path, bool with_optimizer = true) const;
   void load(const std::string& path);
+
+  // Takes the metric of an epoch for a plateau schedule. `fit` does so: with the validation loss, or the
+  // training loss where there is no validation part.
+  void observe(double metric);
 
   // In stepwise mode the same plan runs with a look at the outputs after each of its steps. With
   // `looks` false they are timed only.
@@ -157,6 +258,7 @@ class TANUL_API Trainer {
   std::optional<Normalization> normalization() const;
 
  private:
+  friend class LayerRun;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -41,7 +41,8 @@ int launch_lookahead_elementwise(Stream* stream, const StepArgs& args) {
 }
 
 int launch_accumulate_add_elementwise(Stream* stream, const StepArgs& args) {
-  const double divisor = as_double(args.in[2].as<float>()[1]);
+  const bool is_sum = args.params_as<AccumulateParams>().is_sum != 0;
+  const double divisor = is_sum ? 1 : as_double(args.in[2].as<float>()[1]);
   const bool is_first = args.in[3].as<float>()[0] == 0;
   float* sum = args.out[0].as<float>();
   const float* g = args.in[1].as<float>();
@@ -55,9 +56,10 @@ int launch_accumulate_add_elementwise(Stream* stream, const StepArgs& args) {
 }
 
 int launch_accumulate_mean_elementwise(Stream* stream, const StepArgs& args) {
-  const double divisor = as_double(args.in[2].as<float>()[1]);
+  const bool is_sum = args.params_as<AccumulateParams>().is_sum != 0;
+  const double divisor = is_sum ? 1 : as_double(args.in[2].as<float>()[1]);
   const double total = as_double(args.in[3].as<float>()[0]);
-  const double all = total + divisor;
+  const double all = is_sum ? 1 : total + divisor;
   const double inverse = all == 0 ? 0 : 1 / all;
   const float* g = args.in[0].as<float>();
   const float* sum = args.in[1].as<float>();

@@ -60,6 +60,15 @@ struct PlanArgs : ModelArgs {
 };
 int run_plan(const PlanArgs& args);
 
+struct LrFindArgs : ModelArgs {
+  std::string data;
+  std::string out;
+  double from = 1e-7;
+  double to = 10;
+  int64_t steps = 100;
+};
+int run_lr_find(const LrFindArgs& args);
+
 struct InfoArgs {
   bool json = false;
 };

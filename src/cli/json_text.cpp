@@ -192,6 +192,19 @@ std::string evaluation_json(const std::string& run, const std::string& data_fold
   return text_of(json, 2);
 }
 
+std::string lr_range_json(const LrRange& range, const std::string& model) {
+  Json points = Json::array();
+  for (const LrPoint& p : range.points) {
+    points.push_back({{"lr", p.lr}, {"loss", p.loss}, {"smoothed", p.smoothed}});
+  }
+  return text_of({{"model", model},
+                  {"proposed", range.proposed},
+                  {"lowest", range.lowest},
+                  {"diverged", range.diverged},
+                  {"points", points}},
+                 2);
+}
+
 std::string predictions_json(const std::vector<Prediction>& predictions,
                              const std::vector<std::string>& class_names, bool are_probabilities,
                              int64_t top) {

@@ -10,6 +10,7 @@
 #include "tanul/data.h"
 #include "tanul/device.h"
 #include "tanul/fit.h"
+#include "tanul/start.h"
 #include "tanul/trainer.h"
 
 namespace tanul::cli {
@@ -58,5 +59,7 @@ std::string predictions_json(const std::vector<Prediction>& predictions,
 
 std::string dataset_json(const std::string& folder, const Dataset& data,
                          const DataView::Moments& moments);
+
+std::string lr_range_json(const LrRange& range, const std::string& model);
 
 }  // namespace tanul::cli

@@ -59,6 +59,7 @@ struct CommandLine {
   EvalArgs eval;
   PredictArgs predict;
   PlanArgs plan;
+  LrFindArgs lr_find;
   InfoArgs info;
   DataInfoArgs data_info;
   DataGetArgs data_get;
@@ -101,6 +102,15 @@ struct CommandLine {
     c->add_flag("--steps", plan.steps, "every step instead of every layer");
     c->add_flag("--prediction", plan.evaluation, "a step of prediction instead of training");
     c->callback([this] { run = [this] { return run_plan(plan); }; });
+
+    c = app.add_subcommand("lr-find", "which learning rate to train with");
+    add_model(c, lr_find);
+    c->add_option("--data", lr_find.data, "folder of the data set, or mnist, fashion-mnist");
+    c->add_option("--from", lr_find.from, "lowest rate; default 1e-7");
+    c->add_option("--to", lr_find.to, "highest rate; default 10");
+    c->add_option("--steps", lr_find.steps, "steps from one to the other; default 100");
+    c->add_option("--out", lr_find.out, "folder for lr_find.json and lr_find.svg");
+    c->callback([this] { run = [this] { return run_lr_find(lr_find); }; });
 
     c = app.add_subcommand("info", "version, build, machine, devices");
     c->add_flag("--json", info.json, "one JSON object");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tanul train: everything that can be refused is looked at before the run folder is made.
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 
@@ -44,6 +45,40 @@ void say_header(const Trainer& trainer, const Dataset& data) {
   flush_out();
 }
 
+std::string first_names(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 4;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kMost); ++i) text += (i ? ", " : "") + names[i];
+  return names.size() > kMost ? text + ", …" : text;
+}
+
+// What happened to the weights before the first step.
+void say_start(const StartReport& report, const Recipe& recipe) {
+  if (report.is_whitened) say("the first convolution whitens its patches\n");
+  if (!report.lsuv.empty()) {
+    double low = report.lsuv.front().before, high = low;
+    for (const LsuvLayer& layer : report.lsuv) {
+      low = std::min(low, layer.before);
+      high = std::max(high, layer.before);
+    }
+    say("LSUV: {} layers at unit variance (before: {:.3g} … {:.3g})\n", report.lsuv.size(), low,
+        high);
+  }
+  if (report.loaded) {
+    const LoadReport& r = *report.loaded;
+    say("{}: {} tensors loaded\n", recipe.start.weights, r.loaded.size());
+    if (!r.missing.empty()) say("  not in the file: {}\n", first_names(r.missing));
+    if (!r.mismatched.empty()) say("  of another shape: {}\n", first_names(r.mismatched));
+    if (!r.unexpected.empty()) say("  not used: {}\n", first_names(r.unexpected));
+  }
+  std::vector<std::string> frozen;
+  for (const ParameterGroup& group : recipe.trainer.groups) {
+    if (group.frozen) frozen.push_back(group.pattern);
+  }
+  if (!frozen.empty()) say("frozen: {}\n", first_names(frozen));
+  if (report.is_whitened || !report.lsuv.empty() || report.loaded || !frozen.empty()) say("\n");
+}
+
 // Prints the steps of the plan until `is_first_step` is over, and ends at the first value that is not
 // finite.
 void watch_steps(Trainer& trainer, const bool& is_first_step) {
@@ -82,10 +117,14 @@ int run_train(const TrainArgs& args) {
   check_run_folder(args.out, args.overwrite);
   const Dataset data = load_parts(data_folder, recipe);
   Trainer trainer(recipe.model, recipe.trainer);
+  const StartReport start_report = start_weights(trainer, data.train(), recipe.start);
   RunFolder run(args.out, recipe.model.name(), args.overwrite);
   run.write("config.toml", recipe.resolved_toml);
   const bool is_classifier = data.train().has_labels();
-  if (!args.quiet) say_header(trainer, data);
+  if (!args.quiet) {
+    say_header(trainer, data);
+    say_start(start_report, recipe);
+  }
 
   ProgressLine line(recipe.fit.epochs, is_classifier, args.quiet);
   bool is_first_step = true;

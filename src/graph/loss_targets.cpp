@@ -76,6 +76,11 @@ std::optional<int32_t> ignored_label(const Model::Impl& model, const Model::Impl
   return params.ignore_index;
 }
 
+bool follows_sum(const Model::Impl& model, const Model::Impl::Loss& loss) {
+  const Reduction reduction = params_of(model, loss).reduction;
+  return reduction == Reduction::sum || reduction == Reduction::none;
+}
+
 bool has_single_losses(const Model::Impl& model, const Model::Impl::Loss& loss) {
   return params_of(model, loss).reduction == Reduction::none;
 }

@@ -27,6 +27,9 @@ Shape target_shape(const Model::Impl& model, const Model::Impl::Loss& loss, DTyp
 // The label that counts for nothing, where a loss has one.
 std::optional<int32_t> ignored_label(const Model::Impl& model, const Model::Impl::Loss& loss);
 
+// Does training follow the sum of the losses (Reduction::sum, Reduction::none) and not their mean?
+bool follows_sum(const Model::Impl& model, const Model::Impl::Loss& loss);
+
 // Does evaluation deliver each loss by itself (Reduction::none)?
 bool has_single_losses(const Model::Impl& model, const Model::Impl::Loss& loss);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/glob.h"
 #include "kernels/op.h"
 #include "kernels/optim/averaging.h"
 #include "kernels/optim/optim.h"
@@ -16,8 +17,15 @@ namespace {
 class UpdateMaker {
  public:
   UpdateMaker(Graph& graph, const ParameterInfo& info, ValueId w, ValueId g, ValueId clip,
-              bool decays)
-      : graph_(graph), info_(info), w_(w), g_(g), clip_(clip), decays_(decays) {
+              const ParameterGroup* group, bool is_decayed)
+      : graph_(graph),
+        info_(info),
+        w_(w),
+        g_(g),
+        clip_(clip),
+        group_(group),
+        is_decayed_(is_decayed),
+        lr_scale_(group != nullptr ? static_cast<float>(group->lr_scale) : 1.0f) {
     node_.layer = info.name.substr(0, info.name.rfind('.'));
     node_.phase = Phase::update;
   }
@@ -36,7 +44,11 @@ class UpdateMaker {
     if (start != 0) value.constant = {start};
     return graph_.add_value(value);
   }
-  float decay(float weight_decay) const { return decays_ ? weight_decay : 0.0f; }
+  float decay(float weight_decay) const {
+    if (!is_decayed_) return 0;
+    return group_ != nullptr && group_->weight_decay ? static_cast<float>(*group_->weight_decay)
+                                                     : weight_decay;
+  }
 
   template <typename P>
   void set(OpKind kind, const P& params) {
@@ -125,8 +137,9 @@ class UpdateMaker {
   Graph& graph_;
   const ParameterInfo& info_;
   const ValueId w_, g_, clip_;
-  const bool decays_;
-  float lr_scale_ = 1;
+  const ParameterGroup* const group_;
+  const bool is_decayed_;
+  float lr_scale_;
   Node node_;
 };
 
@@ -152,8 +165,8 @@ std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
     if (gradients[i] == kNoValue) continue;
     const ParameterInfo& info = model.parameters[i];
     const ValueId w = parameters[i];
-    const bool decays = options.decay_biases || !(info.is_bias || info.is_norm);
-    UpdateMaker maker(graph, info, w, gradients[i], clip, decays);
+    UpdateMaker maker(graph, info, w, gradients[i], clip, group_of(options.groups, info.name),
+                      decays(options, info));
     Chain chain{maker.make(options.optimizer)};
     const std::string layer = chain.front().layer;
     if (options.lookahead_k > 0) {
@@ -231,11 +244,84 @@ std::vector<ValueId> clipped_by_value(Graph& graph, std::vector<ValueId> gradien
   return gradients;
 }
 
+// What accumulation keeps from one micro-batch to the next.
+ValueId accumulated(Graph& graph, const std::string& name, const Shape& shape) {
+  Value value;
+  value.name = name;
+  value.shape = shape;
+  value.kind = ValueKind::state;
+  return graph.add_value(value);
+}
+
+// Gradients go to the sums of the step, and nothing else happens.
+void gather(Graph& graph, const Model::Impl& model, const std::vector<ValueId>& gradients,
+            std::vector<Node> mutations, const AccumulatedLoss& loss) {
+  const ValueId total = accumulated(graph, "accumulated.divisor", Shape{1});
+  std::vector<Chain> chains;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    if (gradients[i] == kNoValue) continue;
+    const ParameterInfo& info = model.parameters[i];
+    const ValueId sum = accumulated(graph, info.name + ".accumulated", info.shape);
+    chains.push_back({{OpKind::accumulate_add,
+                       info.name.substr(0, info.name.rfind('.')),
+                       Phase::update,
+                       Params::of(AccumulateParams{loss.is_sum}),
+                       {sum, gradients[i], loss.stats, total},
+                       {sum}}});
+  }
+  for (Node& mutation : mutations) chains.push_back({std::move(mutation)});
+  schedule_updates(graph, std::move(chains));
+  graph.add_mutation(OpKind::accumulate_total, "accumulate", Phase::update, {total, loss.stats},
+                     {total}, Params::of(AccumulateTotalParams{0}));
+}
+
+// The gradients of the whole step, from those gathered and those of its last micro-batch.
+std::vector<ValueId> with_gathered(Graph& graph, const Model::Impl& model,
+                                   std::vector<ValueId> gradients, const AccumulatedLoss& loss,
+                                   ValueId total) {
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    if (gradients[i] == kNoValue) continue;
+    const ParameterInfo& info = model.parameters[i];
+    const ValueId sum = accumulated(graph, info.name + ".accumulated", info.shape);
+    gradients[i] = graph
+                       .add_node(OpKind::accumulate_mean, info.name.substr(0, info.name.rfind('.')),
+                                 Phase::update, {gradients[i], sum, loss.stats, total},
+                                 Params::of(AccumulateParams{loss.is_sum}))
+                       .front();
+  }
+  return gradients;
+}
+
 }  // namespace
+
+const ParameterGroup* group_of(const std::vector<ParameterGroup>& groups, const std::string& name) {
+  for (const ParameterGroup& group : groups) {
+    if (glob_match(group.pattern, name)) return &group;
+  }
+  return nullptr;
+}
+
+bool is_frozen_by(const std::vector<ParameterGroup>& groups, const std::string& name) {
+  const ParameterGroup* group = group_of(groups, name);
+  return group != nullptr && group->frozen;
+}
+
+bool decays(const StepGraphOptions& options, const ParameterInfo& info) {
+  return options.decay_biases || !(info.is_bias || info.is_norm);
+}
 
 void append_optimizer(Graph& graph, const Model::Impl& model,
                       const std::vector<ValueId>& parameters, std::vector<ValueId> gradients,
-                      const StepGraphOptions& options, std::vector<Node> mutations) {
+                      const StepGraphOptions& options, std::vector<Node> mutations,
+                      const AccumulatedLoss& loss) {
+  if (options.accumulation == Accumulation::gather) {
+    return gather(graph, model, gradients, std::move(mutations), loss);
+  }
+  ValueId total = kNoValue;
+  if (options.accumulation == Accumulation::apply) {
+    total = accumulated(graph, "accumulated.divisor", Shape{1});
+    gradients = with_gathered(graph, model, std::move(gradients), loss, total);
+  }
   if (options.clip_value > 0) {
     gradients = clipped_by_value(graph, std::move(gradients), options.clip_value);
   }
@@ -245,14 +331,20 @@ void append_optimizer(Graph& graph, const Model::Impl& model,
     for (ValueId g : gradients) {
       if (g != kNoValue) present.push_back(g);
     }
-    clip = graph
-               .add_node(OpKind::clip_scale, "clip", Phase::update, present,
-                         Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
-               .front();
+    if (!present.empty()) {
+      clip = graph
+                 .add_node(OpKind::clip_scale, "clip", Phase::update, present,
+                           Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
+                 .front();
+    }
   }
   std::vector<Chain> chains = update_chains(graph, model, parameters, gradients, options, clip);
   for (Node& mutation : mutations) chains.push_back({std::move(mutation)});
   schedule_updates(graph, std::move(chains));
+  if (total != kNoValue) {  // the next step begins anew
+    graph.add_mutation(OpKind::accumulate_total, "accumulate", Phase::update, {total, loss.stats},
+                       {total}, Params::of(AccumulateTotalParams{1}));
+  }
 }
 
 }  // namespace tanul

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include "core/format.h"
@@ -13,6 +14,7 @@
 #include "graph/recompute.h"
 #include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
+#include "kernels/optim/penalty.h"
 
 namespace tanul {
 
@@ -125,7 +127,65 @@ void drop_unread_outputs(Graph& graph) {
   }
 }
 
+// Convolution and linear layers by their weights, each at its first use.
+std::vector<StepGraph::Layer> layers_of(const Graph& graph) {
+  std::vector<StepGraph::Layer> layers;
+  std::set<std::string> seen;
+  for (const Node& node : graph.nodes) {
+    const std::string name = op_name(node.kind);
+    if (name.rfind("conv", 0) != 0 && name.rfind("linear", 0) != 0) continue;
+    if (node.in.size() < 2 || graph.value(node.in[1]).kind != ValueKind::parameter) continue;
+    const std::string& weight = graph.value(node.in[1]).name;
+    if (!seen.insert(weight).second) continue;
+    layers.push_back({weight, node.kind, node.in[0], node.out.front(), 0, node.params});
+  }
+  return layers;
+}
+
+void find_nodes(const Graph& graph, std::vector<StepGraph::Layer>& layers) {
+  for (StepGraph::Layer& layer : layers) {
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+      const std::vector<ValueId>& out = graph.nodes[n].out;
+      if (std::find(out.begin(), out.end(), layer.y) != out.end()) {
+        layer.node = static_cast<int32_t>(n);
+      }
+    }
+  }
+}
+
+// Gradients of those values that are there, kNoValue for the others.
+std::vector<ValueId> gradients_of(Graph& graph,
+                                  const std::vector<std::pair<ValueId, ValueId>>& seeds,
+                                  const std::vector<ValueId>& values) {
+  std::vector<ValueId> wrt;
+  for (ValueId id : values) {
+    if (id != kNoValue) wrt.push_back(id);
+  }
+  const std::vector<ValueId> found = differentiate(graph, seeds, wrt);
+  std::vector<ValueId> gradients;
+  size_t next = 0;
+  for (ValueId id : values) gradients.push_back(id == kNoValue ? kNoValue : found[next++]);
+  return gradients;
+}
+
 }  // namespace
+
+StepGraphOptions training_options(const TrainerOptions& options) {
+  StepGraphOptions result;
+  result.batch = options.batch;
+  result.optimizer = options.optimizer;
+  result.clip_norm = options.clip_norm;
+  result.clip_value = options.clip_value;
+  result.decay_biases = options.decay_biases && options.decay_norms_and_biases;
+  result.groups = options.groups;
+  result.l1 = options.l1;
+  result.l2 = options.l2;
+  result.ema_decay = options.ema_decay;
+  result.lookahead_k = options.lookahead.k;
+  result.lookahead_alpha = options.lookahead.alpha;
+  result.accumulation = options.accumulate > 1 ? Accumulation::apply : Accumulation::none;
+  return result;
+}
 
 std::string normalization_name(const Model::Impl& model, size_t input, const char* what) {
   const std::string prefix = input == 0 ? "" : "." + model.inputs[input].name;
@@ -201,12 +261,28 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
     step.outputs.push_back(here[static_cast<size_t>(output.value)]);
     if (!options.is_training) keep(step.outputs.back());
   }
+  if (options.keep_layers) {
+    for (StepGraph::Layer& layer : layers_of(graph)) {
+      keep(layer.x);
+      keep(layer.y);
+      step.layers.push_back(std::move(layer));
+    }
+  }
   drop_unread_nodes(graph, mutations);
   step.fused = fuse(graph, kept);
+  if (options.keep_layers) find_nodes(graph, step.layers);
 
   if (options.is_training) {
-    std::vector<ValueId> parameters;
-    for (ValueId id : from.parameter_values) parameters.push_back(here[static_cast<size_t>(id)]);
+    const bool is_sum = follows_sum(from, from.losses.front());
+    std::vector<ValueId> parameters;  // kNoValue where frozen
+    std::vector<ValueId> penalised;
+    for (size_t i = 0; i < from.parameter_values.size(); ++i) {
+      const ParameterInfo& info = from.parameters[i];
+      const bool is_frozen = is_frozen_by(options.groups, info.name);
+      const ValueId id = here[static_cast<size_t>(from.parameter_values[i])];
+      parameters.push_back(is_frozen ? kNoValue : id);
+      if (!is_frozen && decays(options, info)) penalised.push_back(id);
+    }
     std::vector<std::pair<ValueId, ValueId>> seeds;
     for (size_t i = 0; i < step.losses.size(); ++i) {
       Value weight;
@@ -216,9 +292,27 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       weight.constant = {static_cast<float>(from.losses[i].weight)};
       seeds.emplace_back(step.losses[i].loss, graph.add_value(weight));
     }
-    const std::vector<ValueId> gradients = differentiate(graph, seeds, parameters);
+    if ((options.l1 > 0 || options.l2 > 0) && !penalised.empty()) {
+      step.penalty = graph
+                         .add_node(OpKind::penalty_fwd, "penalty", Phase::loss, penalised,
+                                   Params::of(PenaltyParams{static_cast<float>(options.l1),
+                                                            static_cast<float>(options.l2)}))
+                         .front();
+      graph.value(step.penalty).keep = true;
+      Value one;
+      one.name = "d_penalty";
+      one.shape = Shape{1};
+      one.kind = ValueKind::constant;
+      one.constant = {1.0f};
+      // Means of micro-batches each have the penalty in them; to a sum it comes once, with the last.
+      if (!(is_sum && options.accumulation == Accumulation::gather)) {
+        seeds.emplace_back(step.penalty, graph.add_value(one));
+      }
+    }
+    const std::vector<ValueId> gradients = gradients_of(graph, seeds, parameters);
     if (options.recompute) recompute(graph);
-    append_optimizer(graph, from, parameters, gradients, options, std::move(mutations));
+    append_optimizer(graph, from, parameters, gradients, options, std::move(mutations),
+                     {step.losses.front().stats, is_sum});
   }
   drop_unread_outputs(graph);
   return step;

@@ -24,6 +24,13 @@ struct PortTypes {
   bool operator==(const PortTypes&) const = default;
 };
 
+// Which part of a step over several micro-batches a graph is.
+enum class Accumulation {
+  none,    // the batch is the whole step
+  gather,  // adds its gradients to those of the step
+  apply,   // the last one: its gradients, those gathered, and the update
+};
+
 struct StepGraphOptions {
   int64_t batch = 1;
   bool is_training = true;
@@ -34,10 +41,16 @@ struct StepGraphOptions {
   double clip_norm = 0;
   double clip_value = 0;
   bool decay_biases = true;
+  std::vector<ParameterGroup> groups;
+  double l1 = 0;
+  double l2 = 0;
+  Accumulation accumulation = Accumulation::none;
   bool recompute = true;  // what is cheap to compute again is not kept for the backward pass
   double ema_decay = 0;
   int64_t lookahead_k = 0;
   double lookahead_alpha = 0.5;
+  // Read where not: keeps what convolution and linear layers read and make, unfused (StepGraph::layers).
+  bool keep_layers = false;
 };
 
 struct StepGraph {
@@ -58,8 +71,22 @@ struct StepGraph {
   std::vector<Input> inputs;
   std::vector<Loss> losses;
   std::vector<ValueId> outputs;              // in the order of Model::outputs(), kept in evaluation
+  ValueId penalty = kNoValue;                // [1], where weights are penalised
   std::map<std::string, std::string> fused;  // layer -> the layer that computes it too
+  // With keep_layers: the layers with weights, in an order in which they run; one that runs twice is
+  // there once.
+  struct Layer {
+    std::string weight;  // the parameter's name
+    OpKind kind;
+    ValueId x, y;  // y before the activation
+    int32_t node;  // that makes y
+    Params params;
+  };
+  std::vector<Layer> layers;
 };
+
+// What of `options` a training graph depends on.
+StepGraphOptions training_options(const TrainerOptions& options);
 
 // "normalization.mean" of the first input, "normalization.<name>.mean" of the others.
 std::string normalization_name(const Model::Impl& model, size_t input, const char* what);

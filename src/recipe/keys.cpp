@@ -15,6 +15,7 @@ std::vector<KeySet> with_layers(std::vector<KeySet> sets) {
   for (const LossKindInfo& loss : all_losses()) sets.push_back({loss.name, loss.keys});
   for (const KeySet& set : optimizer_key_sets()) sets.push_back(set);
   for (const KeySet& set : schedule_key_sets()) sets.push_back(set);
+  for (const KeySet& set : more_key_sets()) sets.push_back(set);
   return sets;
 }
 
@@ -25,10 +26,14 @@ const std::vector<KeySet>& all_key_sets() {
       {"model", {"name", "input", "layers", "loss", "blocks", "data", "train"}},
       {"data", {"path", "normalize", "validation", "test", "stratified"}},
       {"normalize", {"mean", "std"}},
-      {"train",
-       {"epochs", "batch", "optimizer", "schedule", "init", "seed", "clip_value", "clip_norm",
-        "decay_biases", "drop_last", "shuffle", "patience", "keep_best", "device", "threads",
-        "force"}},
+      {"train", {"epochs",       "batch",      "optimizer",
+                 "schedule",     "init",       "seed",
+                 "clip_value",   "clip_norm",  "decay_norms_and_biases",
+                 "decay_biases", "l1",         "l2",
+                 "ema_decay",    "accumulate", "lookahead",
+                 "groups",       "from",       "drop_last",
+                 "shuffle",      "patience",   "keep_best",
+                 "device",       "threads",    "force"}},
       {"block", {"params", "layers", "main", "shortcut", "shortcut_when", "then"}},
       {"layer", {"name", "from", "repeat"}},
       {"automatic", {}},
@@ -41,6 +46,11 @@ const std::vector<KeySet>& all_key_sets() {
       {"he_uniform", {"fan", "gain"}},
       {"he_normal", {"fan", "gain"}},
       {"lecun_normal", {}},
+      {"lecun_uniform", {}},
+      {"torch_default", {}},
+      {"orthogonal", {"gain"}},
+      {"dirac", {"groups"}},
+      {"whitening", {}},
   });
   return sets;
 }
@@ -73,7 +83,8 @@ const Keys& loss_kinds() {
 const Keys& init_kinds() {
   static const Keys kinds{"automatic",        "constant",       "uniform",       "normal",
                           "truncated_normal", "glorot_uniform", "glorot_normal", "he_uniform",
-                          "he_normal",        "lecun_normal"};
+                          "he_normal",        "lecun_normal",   "lecun_uniform", "torch_default",
+                          "orthogonal",       "dirac",          "whitening"};
   return kinds;
 }
 

@@ -113,6 +113,11 @@ Recipe parse_recipe(const std::string& toml, const std::string& file_name,
   out.trainer = train.trainer;
   out.trainer.normalization = data.normalization;
   out.fit = train.fit;
+  out.start = train.start;
+  // what is frozen goes before the groups
+  for (const std::string& pattern : train.freeze) {
+    out.trainer.groups.insert(out.trainer.groups.begin(), ParameterGroup{pattern, 1, {}, true});
+  }
   out.resolved_toml = resolved(network, data, train);
   return out;
 }

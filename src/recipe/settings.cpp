@@ -86,6 +86,11 @@ Init read_init(const Source& source, const TomlNode& node, const std::string& wh
   if (kind == "he_uniform") return Init::he_uniform(read_fan(reader), read_gain(reader, 0));
   if (kind == "he_normal") return Init::he_normal(read_fan(reader), read_gain(reader, 0));
   if (kind == "lecun_normal") return Init::lecun_normal();
+  if (kind == "lecun_uniform") return Init::lecun_uniform();
+  if (kind == "torch_default") return Init::torch_default();
+  if (kind == "orthogonal") return Init::orthogonal(read_gain(reader, 1));
+  if (kind == "dirac") return Init::dirac(reader.integer("groups", 1, 1, kMostSize));
+  if (kind == "whitening") return Init::whitening();
   return {};
 }
 
@@ -111,6 +116,12 @@ std::string init_toml(const Init& init) {
       return fmt::format("{{ he_normal = {{ fan = \"{}\", gain = {} }} }}", fan,
                          gain_toml(init.gain));
     case Init::Kind::lecun_normal: return "\"lecun_normal\"";
+    case Init::Kind::lecun_uniform: return "\"lecun_uniform\"";
+    case Init::Kind::torch_default: return "\"torch_default\"";
+    case Init::Kind::orthogonal:
+      return fmt::format("{{ orthogonal = {{ gain = {} }} }}", gain_toml(init.gain));
+    case Init::Kind::dirac: return fmt::format("{{ dirac = {{ groups = {} }} }}", init.a);
+    case Init::Kind::whitening: return "\"whitening\"";
   }
   return {};
 }
@@ -132,14 +143,20 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   }
   s.trainer.clip_value = r.number("clip_value", s.trainer.clip_value, kNotNegative);
   s.trainer.clip_norm = r.number("clip_norm", s.trainer.clip_norm, kNotNegative);
+  s.trainer.decay_norms_and_biases =
+      r.boolean("decay_norms_and_biases", s.trainer.decay_norms_and_biases);
   s.trainer.decay_biases = r.boolean("decay_biases", s.trainer.decay_biases);
+  s.trainer.l1 = r.number("l1", s.trainer.l1, kNotNegative);
+  s.trainer.l2 = r.number("l2", s.trainer.l2, kNotNegative);
+  s.trainer.ema_decay = r.number("ema_decay", s.trainer.ema_decay, kBelowOne);
+  s.trainer.accumulate = r.integer("accumulate", s.trainer.accumulate, 1, 1 << 20);
+  read_more(source, r, s);
   s.trainer.drop_last = r.boolean("drop_last", s.trainer.drop_last);
   s.trainer.shuffle = r.boolean("shuffle", s.trainer.shuffle);
   s.trainer.seed =
       static_cast<uint64_t>(r.integer("seed", static_cast<int64_t>(s.trainer.seed), 0, kMostInt));
   s.trainer.device = r.text("device", s.trainer.device);
   s.trainer.threads = static_cast<int>(r.integer("threads", s.trainer.threads, 0, 4096));
-  if (const TomlNode* init = r.find("init")) s.init = read_init(source, *init, "[train] init");
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
       fail_at(source, force->where,
@@ -167,11 +184,17 @@ std::string train_toml(const TrainSettings& s) {
   line("batch", fmt::format("{}", t.batch));
   line("optimizer", optimizer_toml(t.optimizer));
   line("schedule", schedule_toml(t.schedule));
-  line("init", init_toml(s.init));
+  line("init", s.start.lsuv ? lsuv_toml(s.start) : init_toml(s.init));
   line("seed", fmt::format("{}", t.seed));
   line("clip_value", fmt::format("{}", t.clip_value));
   line("clip_norm", fmt::format("{}", t.clip_norm));
+  line("decay_norms_and_biases", bool_toml(t.decay_norms_and_biases));
   line("decay_biases", bool_toml(t.decay_biases));
+  line("l1", fmt::format("{}", t.l1));
+  line("l2", fmt::format("{}", t.l2));
+  line("ema_decay", fmt::format("{}", t.ema_decay));
+  line("accumulate", fmt::format("{}", t.accumulate));
+  out += more_toml(s);
   line("drop_last", bool_toml(t.drop_last));
   line("shuffle", bool_toml(t.shuffle));
   line("patience", fmt::format("{}", s.fit.patience));

@@ -28,9 +28,17 @@ struct TrainSettings {
   TrainerOptions trainer;
   FitOptions fit;
   Init init;
+  StartOptions start;
+  std::vector<std::string> freeze;  // patterns of `from`
 };
 TrainSettings read_train(const Source& source, const TomlNode* table);
 std::string train_toml(const TrainSettings& settings);
+
+// The tables of [train]: init (LSUV is no initialiser of a layer), lookahead, groups, from.
+void read_more(const Source& source, const TableReader& train, TrainSettings& settings);
+std::string more_toml(const TrainSettings& settings);
+std::string lsuv_toml(const StartOptions& start);
+std::vector<KeySet> more_key_sets();
 
 // Also sets TrainerOptions::normalization where the file gives numbers, or none is wanted.
 struct DataSettings {

@@ -40,6 +40,13 @@ void run_plan(Backend& backend, const Plan& plan) {
   for (size_t i = 0; i < plan.steps().size(); ++i) launch(backend, plan, i);
 }
 
+void run_plan_to(Backend& backend, const Plan& plan, int32_t node) {
+  const StepScope scope(backend);
+  for (size_t i = 0; i < plan.steps().size() && plan.steps()[i].node <= node; ++i) {
+    launch(backend, plan, i);
+  }
+}
+
 void run_plan_stepwise(Backend& backend, const Plan& plan,
                        const std::function<void(const StepReport&)>& on_step, bool looks) {
   using Clock = std::chrono::steady_clock;

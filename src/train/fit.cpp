@@ -22,6 +22,7 @@ FitResult fit(Trainer& trainer, const DataView& train, const DataView& validatio
     epoch.epochs = options.epochs;
     epoch.train = trainer.train_epoch(train, callbacks.on_step);
     if (!validation.empty()) epoch.validation = trainer.evaluate(validation);
+    trainer.observe(epoch.validation ? epoch.validation->loss : epoch.train.loss);
     epoch.is_best =
         !epoch.validation || result.best_epoch == 0 || epoch.validation->loss < best_loss;
     if (epoch.is_best) {

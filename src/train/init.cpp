@@ -2,19 +2,15 @@
 // Initial weights. Every number comes from its own counter, in double, and is rounded once.
 #include "tanul/init.h"
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <vector>
 
 #include "core/format.h"
 #include "core/philox.h"
 
 namespace tanul {
-
-namespace {
-
-struct Fans {
-  double in = 1;
-  double out = 1;
-};
 
 Fans fans_of(const Shape& shape) {
   Fans fans;
@@ -24,6 +20,26 @@ Fans fans_of(const Shape& shape) {
   fans.out = static_cast<double>(shape[0]) * receptive;
   return fans;
 }
+
+double gain_of(const std::string& activation, double slope) {
+  const auto is_one_of = [&](std::initializer_list<const char*> names) {
+    return std::find(names.begin(), names.end(), activation) != names.end();
+  };
+  if (is_one_of({"relu", "relu6", "elu", "gelu", "silu", "mish", "hard_swish", "softplus"})) {
+    return std::sqrt(2.0);
+  }
+  if (is_one_of({"leaky_relu", "prelu"})) return std::sqrt(2 / (1 + slope * slope));
+  if (activation == "tanh") return 5.0 / 3.0;
+  if (activation == "selu") return 0.75;
+  if (is_one_of({"linear", "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+                 "conv_transpose2d", "conv_transpose3d", "identity", "sigmoid", "hard_sigmoid",
+                 "softsign", "softmax", "log_softmax"})) {
+    return 1;
+  }
+  fail(Code::not_found, "gain_of: there is no activation \"{}\"", activation);
+}
+
+namespace {
 
 void fill_uniform(float* w, int64_t n, const Philox& random, double low, double high) {
   for (int64_t i = 0; i < n; ++i) {
@@ -54,6 +70,75 @@ void fill_truncated(float* w, int64_t n, Philox random, double mean, double devi
   }
 }
 
+// The rows of q [rows, columns], rows <= columns, made orthonormal one after the other (Gram-Schmidt,
+// twice, which leaves rounding alone). A row that depends on those before it is drawn anew.
+void orthonormalize(std::vector<double>& q, int64_t rows, int64_t columns, Philox random) {
+  const auto row = [&](int64_t i) { return q.data() + i * columns; };
+  for (int64_t i = 0; i < rows; ++i) {
+    double* x = row(i);
+    for (;;) {
+      double before = 0;
+      for (int64_t j = 0; j < columns; ++j) before += x[j] * x[j];
+      for (int pass = 0; pass < 2; ++pass) {
+        for (int64_t k = 0; k < i; ++k) {
+          const double* y = row(k);
+          double dot = 0;
+          for (int64_t j = 0; j < columns; ++j) dot += x[j] * y[j];
+          for (int64_t j = 0; j < columns; ++j) x[j] -= dot * y[j];
+        }
+      }
+      double norm = 0;
+      for (int64_t j = 0; j < columns; ++j) norm += x[j] * x[j];
+      if (norm > 1e-20 * before) {
+        for (int64_t j = 0; j < columns; ++j) x[j] /= std::sqrt(norm);
+        break;
+      }
+      ++random.step;
+      for (int64_t j = 0; j < columns; ++j) {
+        x[j] = random.normal(static_cast<uint64_t>(i * columns + j));
+      }
+    }
+  }
+}
+
+void fill_orthogonal(Tensor& weights, const Philox& random, double gain) {
+  const int64_t K = weights.shape().rank() > 0 ? weights.shape()[0] : 1;
+  const int64_t each = weights.elems() / K;
+  const bool is_tall = K > each;
+  const int64_t rows = std::min(K, each), columns = std::max(K, each);
+  std::vector<double> q(static_cast<size_t>(rows * columns));
+  for (size_t i = 0; i < q.size(); ++i) q[i] = random.normal(i);
+  orthonormalize(q, rows, columns, random);
+  float* w = weights.data<float>();
+  for (int64_t i = 0; i < K; ++i) {
+    for (int64_t j = 0; j < each; ++j) {
+      const int64_t at = is_tall ? j * columns + i : i * columns + j;
+      w[i * each + j] = static_cast<float>(gain * q[static_cast<size_t>(at)]);
+    }
+  }
+}
+
+void fill_dirac(Tensor& weights, const std::string& name, int64_t groups) {
+  const Shape& shape = weights.shape();
+  if (shape.rank() < 3 || groups < 1 || shape[0] % groups != 0) {
+    fail(Code::invalid_argument,
+         "init of \"{}\": dirac wants filters [K, C/G, R, ...] with groups that divide K, got {} "
+         "and "
+         "{} groups",
+         name, shape.str(), groups);
+  }
+  float* w = weights.data<float>();
+  std::fill(w, w + weights.elems(), 0.0f);
+  const int64_t each = shape[0] / groups;
+  const int64_t taps = shape.elems_from(2);
+  int64_t centre = 0;
+  for (int i = 2; i < shape.rank(); ++i) centre = centre * shape[i] + shape[i] / 2;
+  for (int64_t k = 0; k < shape[0]; ++k) {
+    const int64_t channel = k % each;
+    if (channel < shape[1]) w[(k * shape[1] + channel) * taps + centre] = 1;
+  }
+}
+
 void check_deviation(const std::string& name, double deviation) {
   if (!(deviation >= 0) || !std::isfinite(deviation)) {
     fail(Code::invalid_argument,
@@ -78,8 +163,37 @@ std::string Init::str() const {
     case Kind::he_uniform: return fmt::format("he_uniform(fan = {}, gain = {})", from, scale);
     case Kind::he_normal: return fmt::format("he_normal(fan = {}, gain = {})", from, scale);
     case Kind::lecun_normal: return "lecun_normal";
+    case Kind::lecun_uniform: return "lecun_uniform";
+    case Kind::torch_default: return "torch_default";
+    case Kind::orthogonal: return fmt::format("orthogonal(gain = {})", scale);
+    case Kind::dirac: return fmt::format("dirac(groups = {:g})", a);
+    case Kind::whitening: return "whitening";
   }
   return "";
+}
+
+double spread_of(const Init& init, const Shape& shape, double following_gain) {
+  const double gain = init.gain > 0 ? init.gain : following_gain;
+  const Fans fans = fans_of(shape);
+  const double fan = init.fan == Fan::in ? fans.in : fans.out;
+  switch (init.kind) {
+    case Init::Kind::normal:
+    case Init::Kind::truncated_normal: return init.b;
+    case Init::Kind::automatic:
+    case Init::Kind::glorot_uniform: return gain * std::sqrt(6 / (fans.in + fans.out));
+    case Init::Kind::glorot_normal: return gain * std::sqrt(2 / (fans.in + fans.out));
+    case Init::Kind::he_uniform: return gain * std::sqrt(3 / fan);
+    case Init::Kind::he_normal: return gain / std::sqrt(fan);
+    case Init::Kind::lecun_normal:
+    case Init::Kind::torch_default: return 1 / std::sqrt(fans.in);
+    case Init::Kind::lecun_uniform: return std::sqrt(3 / fans.in);
+    case Init::Kind::constant:
+    case Init::Kind::uniform:
+    case Init::Kind::orthogonal:
+    case Init::Kind::dirac:
+    case Init::Kind::whitening: return 0;
+  }
+  return 0;
 }
 
 void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::string& name,
@@ -92,8 +206,7 @@ void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::str
   const int64_t n = weights.elems();
   const Philox random{seed, philox_stream(name), 0};
   const double gain = init.gain > 0 ? init.gain : following_gain;
-  const Fans fans = fans_of(weights.shape());
-  const double fan = init.fan == Fan::in ? fans.in : fans.out;
+  const double spread = spread_of(init, weights.shape(), following_gain);
   switch (init.kind) {
     case Init::Kind::constant:
       for (int64_t i = 0; i < n; ++i) w[i] = static_cast<float>(init.a);
@@ -111,18 +224,16 @@ void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::str
       check_deviation(name, init.b);
       return fill_truncated(w, n, random, init.a, init.b);
     case Init::Kind::automatic:
-    case Init::Kind::glorot_uniform: {
-      const double limit = gain * std::sqrt(6 / (fans.in + fans.out));
-      return fill_uniform(w, n, random, -limit, limit);
-    }
+    case Init::Kind::glorot_uniform:
+    case Init::Kind::he_uniform:
+    case Init::Kind::lecun_uniform:
+    case Init::Kind::torch_default: return fill_uniform(w, n, random, -spread, spread);
     case Init::Kind::glorot_normal:
-      return fill_normal(w, n, random, 0, gain * std::sqrt(2 / (fans.in + fans.out)));
-    case Init::Kind::he_uniform: {
-      const double limit = gain * std::sqrt(3 / fan);
-      return fill_uniform(w, n, random, -limit, limit);
-    }
-    case Init::Kind::he_normal: return fill_normal(w, n, random, 0, gain / std::sqrt(fan));
-    case Init::Kind::lecun_normal: return fill_normal(w, n, random, 0, 1 / std::sqrt(fans.in));
+    case Init::Kind::he_normal:
+    case Init::Kind::lecun_normal: return fill_normal(w, n, random, 0, spread);
+    case Init::Kind::orthogonal: return fill_orthogonal(weights, random, gain);
+    case Init::Kind::whitening: return fill_orthogonal(weights, random, 1);
+    case Init::Kind::dirac: return fill_dirac(weights, name, static_cast<int64_t>(init.a));
   }
 }
 

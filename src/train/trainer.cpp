@@ -29,10 +29,13 @@ class Totals {
     for (size_t i = 0; i < losses_.size(); ++i) {
       for (size_t k = 0; k < 4; ++k) sums_[i][k] += static_cast<double>(stats.of_loss[i][k]);
     }
+    // counts as much as the batch
+    const double weight = losses_.empty() ? 0 : static_cast<double>(stats.of_loss[0][1]);
+    penalty_ += static_cast<double>(stats.penalty) * weight;
   }
   double loss(size_t i) const { return sums_[i][1] > 0 ? sums_[i][0] / sums_[i][1] : 0; }
   double loss() const {
-    double sum = 0;
+    double sum = !losses_.empty() && sums_[0][1] > 0 ? penalty_ / sums_[0][1] : 0;
     for (size_t i = 0; i < losses_.size(); ++i) sum += losses_[i].weight * loss(i);
     return sum;
   }
@@ -46,6 +49,7 @@ class Totals {
  private:
   const std::vector<LossInfo>& losses_;
   std::array<std::array<double, 4>, kMostPorts> sums_{};
+  double penalty_ = 0;
 };
 
 }  // namespace
@@ -75,9 +79,11 @@ EpochResult Trainer::train_epoch(const DataView& data,
   }
   // Where the last, smaller batch cannot be planned (batch norm of one value), say so at once.
   if (!t.options.drop_last && data.size() % batch != 0) {
-    t.plan_for(t.key_for(true, data.size() % batch, data));
+    PlanKey last = t.key_for(true, data.size() % batch, data);
+    if (t.options.accumulate > 1) last.accumulation = Accumulation::apply;
+    t.plan_for(last);
   }
-  t.steps_per_epoch = steps;
+  t.steps_per_epoch = (steps + t.options.accumulate - 1) / t.options.accumulate;
   t.order.resize(static_cast<size_t>(data.size()));
   if (t.options.shuffle) {
     epoch_order(t.order, t.options.seed, static_cast<uint32_t>(t.epochs));
@@ -94,10 +100,12 @@ EpochResult Trainer::train_epoch(const DataView& data,
   for (int64_t s = 0; s < steps; ++s) {
     const int64_t first = s * batch;
     const int64_t count = std::min(batch, data.size() - first);
-    Plan& plan = t.plan_for(t.key_for(true, count, data));
+    PlanKey key = t.key_for(true, count, data);
+    key.accumulation = t.next_accumulation(s + 1 == steps);
+    Plan& plan = t.plan_for(key);
     t.load_batch(plan, data, t.order.data() + first, count);
     result.lr = t.lr_of_next_step();
-    totals.add(t.train_step(plan));
+    totals.add(t.train_step(plan, key.accumulation));
     result.samples += count;
     if (!on_step) continue;
     const double elapsed = seconds_since(start);
@@ -126,8 +134,12 @@ double Trainer::step(const std::vector<Tensor>& samples, const std::vector<Tenso
   return impl_->step(samples.data(), samples.size(), targets.data(), targets.size());
 }
 
+double Trainer::step_at(const Tensor& samples, const Tensor& targets, double lr) {
+  return impl_->step(&samples, 1, &targets, 1, lr);
+}
+
 double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Tensor* targets,
-                           size_t target_count) {
+                           size_t target_count, double lr) {
   check_counts(sample_count, target_count, "step");
   if (losses.empty()) {
     fail(Code::invalid_argument, "model \"{}\" has no loss, so it cannot be trained", model.name());
@@ -162,6 +174,7 @@ double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Ten
       check_labels(i, t.data<int32_t>() + n * each, each, n, "step");
     }
   }
+  key.accumulation = next_accumulation(false);
   Plan& plan = plan_for(key);
   const StepGraph& graph = plan.step_graph();
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -171,7 +184,7 @@ double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Ten
     backend->copy_in(plan.address(graph.losses[i].target), targets[i].raw(), targets[i].bytes());
   }
   Totals totals(losses);
-  totals.add(train_step(plan));
+  totals.add(train_step(plan, key.accumulation, lr));
   return totals.loss();
 }
 
@@ -327,6 +340,16 @@ std::vector<Tensor> Trainer::predict(const std::vector<Tensor>& samples) {
     }
   }
   return results;
+}
+
+void Trainer::observe(double metric) {
+  if (impl_->options.schedule.kind == Schedule::Kind::plateau) {
+    impl_->plateau.observe(impl_->options.schedule, metric);
+  }
+}
+
+void Trainer::fit_normalization(const DataView& data) {
+  if (!impl_->is_normalized) impl_->fit_normalizations(data);
 }
 
 void Trainer::set_stepwise(std::function<void(const StepReport&)> on_step_of_plan, bool looks) {

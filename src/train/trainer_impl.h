@@ -25,6 +25,8 @@ namespace tanul {
 
 // Throws Error{invalid_argument} for a number outside its documented range.
 void check_options(const TrainerOptions& options);
+// … for a group that matches no parameter, or groups that freeze all of them.
+void check_groups(const Model& model, const TrainerOptions& options);
 
 PlanOptions plan_options(Backend& backend, const TrainerOptions& options);
 
@@ -37,12 +39,14 @@ struct PlanKey {
   int64_t batch;
   PortTypes samples;
   PortTypes targets;
+  Accumulation accumulation = Accumulation::none;
   bool operator==(const PlanKey&) const = default;
 };
 
 // {sum, divisor, correct, counted} of each loss, in the order of Model::losses().
 struct StepStats {
   std::array<std::array<float, 4>, kMostPorts> of_loss{};
+  float penalty = 0;  // of l1 and l2
 };
 
 struct Trainer::Impl {
@@ -84,6 +88,8 @@ struct Trainer::Impl {
   int64_t steps = 0;
   int64_t epochs = 0;
   int64_t steps_per_epoch = 0;
+  int64_t micro_batches = 0;  // gathered for the step that is under way
+  PlateauState plateau;
   bool is_normalized = false;
   std::function<void(const StepReport&)> on_plan_step;
   bool looks_at_steps = true;
@@ -103,7 +109,9 @@ struct Trainer::Impl {
       ignore_index.push_back(ignored_label(model.impl(), loss));
       target_forms.push_back(accepted_targets(model.impl(), loss));
     }
-    const PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
+    check_groups(model, options);
+    PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
+    if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
     allocate_persistent(*plan);
     initialize_all();
@@ -111,15 +119,12 @@ struct Trainer::Impl {
   }
 
   StepGraphOptions graph_options(const PlanKey& key) const {
-    StepGraphOptions result;
+    StepGraphOptions result = training_options(options);
     result.batch = key.batch;
     result.is_training = key.is_training;
     result.samples = key.samples;
     result.targets = key.targets;
-    result.optimizer = options.optimizer;
-    result.clip_norm = options.clip_norm;
-    result.clip_value = options.clip_value;
-    result.decay_biases = options.decay_biases;
+    result.accumulation = key.accumulation;
     return result;
   }
 
@@ -204,8 +209,18 @@ struct Trainer::Impl {
     return *plans.back().plan;
   }
 
+  // Evaluation looks at the averages of the weights where there are any.
   void bind(Plan& plan) {
-    plan.bind([this](const std::string& name) { return slot_data(name); }, scratch.data(), block());
+    const bool is_training = plan.info().is_training;
+    plan.bind(
+        [this, is_training](const std::string& name) {
+          return slot_data(is_training ? name : evaluated_name(name));
+        },
+        scratch.data(), block());
+  }
+  std::string evaluated_name(const std::string& name) const {
+    const std::string average = name + ".ema";
+    return slots.count(average) != 0 ? average : name;
   }
 
   Plan& plan_for(const PlanKey& key) {
@@ -244,22 +259,45 @@ struct Trainer::Impl {
       backend->copy_out(stats.of_loss[i].data(), plan.address(plan.step_graph().losses[i].stats),
                         sizeof stats.of_loss[i]);
     }
+    const ValueId penalty = plan.step_graph().penalty;
+    if (penalty != kNoValue) {
+      backend->copy_out(&stats.penalty, plan.address(penalty), sizeof stats.penalty);
+    }
     return stats;
   }
 
   double lr_of_next_step() const {
     return static_cast<double>(learning_rate(options.optimizer)) *
-           options.schedule.factor(steps, steps_per_epoch, options.epochs);
+           options.schedule.factor(steps, steps_per_epoch, options.epochs) * plateau.factor;
   }
 
-  // One training step on what lies in the plan's inputs.
-  StepStats train_step(Plan& plan) {
+  // What the next batch of training does; `is_last`: no other batch of this step will follow.
+  Accumulation next_accumulation(bool is_last) const {
+    if (options.accumulate <= 1) return Accumulation::none;
+    return is_last || micro_batches + 1 >= options.accumulate ? Accumulation::apply
+                                                              : Accumulation::gather;
+  }
+
+  // Each micro-batch of a step draws other random numbers.
+  uint64_t seed_of_batch() const {
+    return options.seed ^ (static_cast<uint64_t>(micro_batches) * 0x9E3779B97F4A7C15u);
+  }
+
+  // One batch of training on what lies in the plan's inputs: a step, or a part of one. `lr` in place of
+  // the schedule's rate where it is not negative.
+  StepStats train_step(Plan& plan, Accumulation accumulation, double lr = -1) {
     const StepBlock next{
-        options.seed, static_cast<uint64_t>(steps), static_cast<float>(lr_of_next_step()),
+        seed_of_batch(), static_cast<uint64_t>(steps),
+        static_cast<float>(lr >= 0 ? lr : lr_of_next_step()),
         static_cast<float>(options.schedule.momentum(steps, steps_per_epoch, options.epochs))};
     backend->copy_in(block(), &next, sizeof next);
     run(plan);
-    ++steps;
+    if (accumulation == Accumulation::gather) {
+      ++micro_batches;
+    } else {
+      ++steps;
+      micro_batches = 0;
+    }
     const StepStats stats = stats_of(plan);
     for (size_t i = 0; i < losses.size(); ++i) {
       const float sum = stats.of_loss[i][0];
@@ -284,7 +322,11 @@ struct Trainer::Impl {
   }
 
   double step(const Tensor* samples, size_t sample_count, const Tensor* targets,
-              size_t target_count);
+              size_t target_count, double lr = -1);
+
+  // trainer_start.cpp: makes the filters of a convolution whiten the patches of what it reads.
+  void whiten(const StepGraph::Layer& layer, const Shape& x_shape, const std::vector<float>& x,
+              const WhiteningOptions& how);
 
   // How an output is handed out: as its loss sees it.
   Shown shown(size_t output) const {

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a trainer's options to a plan's, and what options are refused.
+#include <algorithm>
+
+#include "core/glob.h"
 #include "graph/loss_targets.h"
+#include "graph/optimizer_nodes.h"
+#include "kernels/softmax_xent/softmax_xent.h"
 #include "train/trainer_impl.h"
 
 namespace tanul {
@@ -39,6 +44,16 @@ void check_options(const TrainerOptions& o) {
   check_range("learning rate", learning_rate(o.optimizer), 0, kMost);
   check_range("clip_norm", o.clip_norm, 0, kMost);
   check_range("clip_value", o.clip_value, 0, kMost);
+  check_range("l1", o.l1, 0, kMost);
+  check_range("l2", o.l2, 0, kMost);
+  check_range("ema_decay", o.ema_decay, 0, 0.99999994);
+  check_range("lookahead k", static_cast<double>(o.lookahead.k), 0, 1e9);
+  check_range("lookahead alpha", o.lookahead.alpha, 1e-9, 1);
+  check_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
+  for (const ParameterGroup& group : o.groups) {
+    check_range("lr_scale of a group", group.lr_scale, 0, kMost);
+    if (group.weight_decay) check_range("weight_decay of a group", *group.weight_decay, 0, kMost);
+  }
   check_range("epochs", o.epochs, 0, 1e9);
   o.schedule.check();
   if (const auto* sgd = std::get_if<Sgd>(&o.optimizer)) {
@@ -62,18 +77,36 @@ void check_options(const TrainerOptions& o) {
   if (const auto* adamw = std::get_if<AdamW>(&o.optimizer)) check_adam(*adamw);
 }
 
+void check_groups(const Model& model, const TrainerOptions& options) {
+  const std::vector<ParameterInfo>& parameters = model.parameters();
+  for (const ParameterGroup& group : options.groups) {
+    const bool matches = std::any_of(
+        parameters.begin(), parameters.end(),
+        [&](const ParameterInfo& info) { return glob_match(group.pattern, info.name); });
+    if (matches) continue;
+    fail(Code::invalid_argument,
+         "group \"{}\": no parameter of model \"{}\" matches it; the first is \"{}\"",
+         group.pattern, model.name(), parameters.empty() ? "" : parameters.front().name);
+  }
+  const bool all_frozen =
+      !parameters.empty() &&
+      std::all_of(parameters.begin(), parameters.end(), [&](const ParameterInfo& info) {
+        return is_frozen_by(options.groups, info.name);
+      });
+  if (all_frozen && !model.losses().empty()) {
+    fail(Code::invalid_argument, "every parameter of model \"{}\" is frozen: nothing to train",
+         model.name());
+  }
+}
+
 PlanInfo make_plan(const Model& model, const TrainerOptions& options, bool is_training) {
   check_options(options);
   const std::unique_ptr<Backend> backend =
       open_backend(find_device(options.device), options.threads);
-  StepGraphOptions graph_options;
-  graph_options.batch = options.batch;
+  check_groups(model, options);
+  StepGraphOptions graph_options = training_options(options);
   graph_options.is_training = is_training;
   graph_options.targets = default_targets(model);
-  graph_options.optimizer = options.optimizer;
-  graph_options.clip_norm = options.clip_norm;
-  graph_options.clip_value = options.clip_value;
-  graph_options.decay_biases = options.decay_biases;
   return Plan(model, graph_options, plan_options(*backend, options)).info();
 }
 

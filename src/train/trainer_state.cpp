@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A trainer's weights and state as named tensors: what is saved, and what is accepted back.
 #include <algorithm>
+#include <locale>
+#include <sstream>
 
 #include "core/format.h"
 #include "train/trainer_impl.h"
@@ -14,6 +16,23 @@ const ParameterInfo& find_parameter(const Model& model, const std::string& name)
     if (info.name == name) return info;
   }
   fail(Code::not_found, "model \"{}\" has no parameter \"{}\"", model.name(), name);
+}
+
+// Numbers that read back as the same bits.
+std::string plateau_text(const PlateauState& p) {
+  return fmt::format("{} {} {} {} {}", p.factor, p.best, p.has_best ? 1 : 0, p.bad_epochs,
+                     p.cooldown);
+}
+
+PlateauState read_plateau(const std::string& text) {
+  PlateauState p;
+  std::istringstream in(text);
+  in.imbue(std::locale::classic());
+  in >> p.factor >> p.best >> p.has_best >> p.bad_epochs >> p.cooldown;
+  if (in.fail() || !(p.factor >= 0)) {
+    fail(Code::format, "metadata \"plateau\" should be five numbers, got \"{}\"", text);
+  }
+  return p;
 }
 
 }  // namespace
@@ -32,13 +51,24 @@ void Trainer::set_parameter(const std::string& name, const Tensor& value) {
   impl_->write_parameter(name, value);
 }
 
+Tensor Trainer::parameter_average(const std::string& name) const {
+  find_parameter(impl_->model, name);
+  if (impl_->slots.count(name + ".ema") == 0) {
+    fail(Code::not_found, "there is no average of \"{}\": {}", name,
+         impl_->options.ema_decay > 0 ? "it is frozen" : "ema_decay is 0");
+  }
+  return impl_->read(name + ".ema");
+}
+
 TensorFile Trainer::state(bool with_optimizer) const {
   TensorFile file;
   for (const std::string& name : impl_->slot_order) {
     const Impl::Slot& slot = impl_->slots.at(name);
     if (slot.kind == ValueKind::constant) continue;
     if (slot.kind == ValueKind::state && !slot.is_of_model && !with_optimizer) continue;
-    file.tensors.emplace_back(name, impl_->read(name));
+    // what prediction needs are the averages, where there are any
+    file.tensors.emplace_back(name,
+                              impl_->read(with_optimizer ? name : impl_->evaluated_name(name)));
   }
   file.metadata["format"] = "tanul";
   file.metadata["model"] = impl_->model.name();
@@ -47,6 +77,12 @@ TensorFile Trainer::state(bool with_optimizer) const {
     file.metadata["seed"] = std::to_string(impl_->options.seed);
     file.metadata["steps"] = std::to_string(impl_->steps);
     file.metadata["epochs"] = std::to_string(impl_->epochs);
+    if (impl_->options.accumulate > 1) {
+      file.metadata["micro_batches"] = std::to_string(impl_->micro_batches);
+    }
+    if (impl_->options.schedule.kind == Schedule::Kind::plateau) {
+      file.metadata["plateau"] = plateau_text(impl_->plateau);
+    }
   }
   return file;
 }
@@ -95,10 +131,23 @@ void Trainer::load_state(const TensorFile& file) {
   const int64_t steps = counter(file, "steps", 0);
   const int64_t epochs = counter(file, "epochs", 0);
   const int64_t normalized = counter(file, "normalized", 1);
-  for (const auto& [name, tensor] : file.tensors) t.write(name, tensor);
+  const int64_t micro_batches = counter(file, "micro_batches", 0);
+  const auto plateau = file.metadata.find("plateau");
+  const PlateauState schedule =
+      plateau == file.metadata.end() ? PlateauState{} : read_plateau(plateau->second);
+  for (const auto& [name, tensor] : file.tensors) {
+    // without optimizer state the averages begin with the weights
+    if (has_optimizer) {
+      t.write(name, tensor);
+    } else {
+      t.write_parameter(name, tensor);
+    }
+  }
   if (has_optimizer) {
     t.steps = steps;
     t.epochs = epochs;
+    t.micro_batches = micro_batches;
+    t.plateau = schedule;
   }
   t.is_normalized = normalized != 0;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -19,6 +20,7 @@
 
 #include "cli/image.h"
 #include "core/philox.h"
+#include "io/file.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
 #include "tanul/checkpoint.h"
@@ -398,6 +400,42 @@ TEST_F(Cli, InterruptSavesAndEnds) {
 }
 
 // --- pictures ---
+
+TEST_F(Cli, TrainFromAFileSaysWhatItTook) {
+  ASSERT_EQ(run({"train", "tiny.toml", "--data", "data", "--epochs", "1", "--out", "first"}).code,
+            0);
+  folder_.write("tune.toml", std::string(kModel) +
+                                 "init = { lsuv = { batch = 32 } }\n"
+                                 "from = { file = \"first/last.safetensors\", match = \"conv1.*\", "
+                                 "freeze = [\"conv1.*\"] }\n");
+  const Outcome o =
+      run({"train", "tune.toml", "--data", "data", "--epochs", "1", "--out", "second"});
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.out.find("LSUV: 1 layers at unit variance"), std::string::npos) << o.out;
+  EXPECT_NE(o.out.find("first/last.safetensors: 2 tensors loaded"), std::string::npos) << o.out;
+  EXPECT_NE(o.out.find("frozen: conv1.*"), std::string::npos) << o.out;
+  const TensorFile a = read_safetensors(folder_ / "first/last.safetensors");
+  const TensorFile b = read_safetensors(folder_ / "second/last.safetensors");
+  const Tensor& x = *a.find("conv1.weight");
+  EXPECT_EQ(std::memcmp(x.raw(), b.find("conv1.weight")->raw(), static_cast<size_t>(x.bytes())), 0);
+  EXPECT_EQ(b.find("conv1.weight.adam_m"), nullptr);  // frozen: no state
+}
+
+TEST_F(Cli, LrFindProposesARateAndKeepsNothing) {
+  const Outcome o = run({"lr-find", "tiny.toml", "--data", "data", "--from", "1e-5", "--to", "10",
+                         "--steps", "60", "--out", "lr"});
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.out.find("proposed rate: "), std::string::npos) << o.out;
+  EXPECT_NE(o.out.find('*'), std::string::npos) << o.out;
+  const json range = json::parse(read_file(folder_ / "lr/lr_find.json"));
+  EXPECT_GT(range.at("proposed").get<double>(), 1e-5);
+  EXPECT_LT(range.at("proposed").get<double>(), 10);
+  EXPECT_GT(range.at("points").size(), 10u);
+  const std::string svg = read_file(folder_ / "lr/lr_find.svg");
+  EXPECT_EQ(svg.substr(0, 4), "<svg");
+  EXPECT_NE(svg.find("<polyline"), std::string::npos);
+  EXPECT_EQ(run({"lr-find", "tiny.toml", "--data", "data", "--from", "1", "--to", "0.1"}).code, 2);
+}
 
 TEST_F(Cli, PredictNamesTheClass) {
   ASSERT_EQ(train("run").code, 0);

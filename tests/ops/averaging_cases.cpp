@@ -30,20 +30,23 @@ Tensors lookahead(const Params& params, const Tensors& in, const RefContext& con
   return {slow, w};
 }
 
-Tensors accumulate_add(const Params&, const Tensors& in, const RefContext&) {
+Tensors accumulate_add(const Params& params, const Tensors& in, const RefContext&) {
   RefTensor sum = in[0];
+  const double divisor = params.as<AccumulateParams>().is_sum != 0 ? 1 : in[2][1];
   for (int64_t i = 0; i < sum.elems(); ++i) {
-    sum[i] = (in[3][0] == 0 ? 0 : sum[i]) + in[2][1] * in[1][i];
+    sum[i] = (in[3][0] == 0 ? 0 : sum[i]) + divisor * in[1][i];
   }
   return {sum};
 }
 
-Tensors accumulate_mean(const Params&, const Tensors& in, const RefContext&) {
+Tensors accumulate_mean(const Params& params, const Tensors& in, const RefContext&) {
   RefTensor mean = in[0];
-  const double divisor = in[2][1], total = in[3][0];
+  const bool is_sum = params.as<AccumulateParams>().is_sum != 0;
+  const double divisor = is_sum ? 1 : in[2][1], total = in[3][0];
+  const double all = is_sum ? 1 : total + divisor;
   for (int64_t i = 0; i < mean.elems(); ++i) {
     const double sum = (total == 0 ? 0 : in[1][i]) + divisor * in[0][i];
-    mean[i] = total + divisor == 0 ? 0 : sum / (total + divisor);
+    mean[i] = all == 0 ? 0 : sum / all;
   }
   return {mean};
 }
@@ -101,20 +104,22 @@ OpCase lookahead_case(const std::string& why, int k, float alpha, const Shape& w
           false};
 }
 In stats_of(double divisor) { return {{4}, list({9, divisor, 2, 3})}; }
-OpCase add_case(const std::string& why, const In& sum, double divisor, double total) {
+OpCase add_case(const std::string& why, const In& sum, double divisor, double total,
+                bool is_sum = false) {
   return {"accumulate_add " + why,
           OpKind::accumulate_add,
-          {},
+          Params::of(AccumulateParams{is_sum ? 1 : 0}),
           {sum, {sum.shape, {}}, stats_of(divisor), {{1}, list({total})}},
           {},
           {{0, 0}},
           3,
           false};
 }
-OpCase mean_case(const std::string& why, const In& sum, double divisor, double total) {
+OpCase mean_case(const std::string& why, const In& sum, double divisor, double total,
+                 bool is_sum = false) {
   return {"accumulate_mean " + why,
           OpKind::accumulate_mean,
-          {},
+          Params::of(AccumulateParams{is_sum ? 1 : 0}),
           {{sum.shape, {}}, sum, stats_of(divisor), {{1}, list({total})}},
           {},
           {},
@@ -150,6 +155,10 @@ std::vector<OpCase> averaging_cases() {
       add_case("the first: acc is not read", unset, 32, 0),
       add_case("nothing: all samples ignored", sums, 0, 96),
       add_case("with a weight that is no whole number", sums, 2.7, 0.3),
+      add_case("of a loss that is a sum", sums, 32, 96, true),
+      add_case("the first, of a loss that is a sum", unset, 32, 0, true),
+      mean_case("of a loss that is a sum", sums, 32, 96, true),
+      mean_case("of one, of a loss that is a sum", unset, 32, 0, true),
       add_case("of several tiles", {{3, 16000}, {}}, 3, 5),
       mean_case("of several micro-batches", sums, 32, 96),
       mean_case("of one: acc is not read", unset, 32, 0),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batch norm that is computed again in the backward pass has the bits of the first time.
+#include "kernels/batchnorm/batchnorm.h"
+
 #include <gtest/gtest.h>
 
 #include "core/philox.h"
-#include "kernels/batchnorm/batchnorm.h"
 #include "support/op_program.h"
 
 namespace tanul::test {
@@ -32,8 +33,8 @@ TEST(BatchNorm, TheSecondTimeHasTheBitsOfTheFirst) {
       p.activation = activation;
       const Params params = Params::of(p);
       const auto first = program.add(OpKind::batchnorm_fwd, {x, gamma, beta}, params);
-      const auto again = program.add(OpKind::batchnorm_eval_fwd,
-                                     {x, gamma, beta, first[1], first[2]}, params);
+      const auto again =
+          program.add(OpKind::batchnorm_eval_fwd, {x, gamma, beta, first[1], first[2]}, params);
       const auto got = program.run(0);
       EXPECT_EQ(got.at(first[0]).v, got.at(again[0]).v);
     }

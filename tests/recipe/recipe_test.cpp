@@ -123,7 +123,16 @@ batch = 5
 optimizer = { adamw = { lr = 1e-3, beta1 = 0.8, beta2 = 0.99, eps = 1e-6, weight_decay = 0.1 } }
 schedule = { step = { every = 2, gamma = 0.5, warmup = 1 } }
 clip_norm = 2.5
+clip_value = 0.5
 decay_biases = false
+decay_norms_and_biases = false
+l1 = 1e-5
+l2 = 1e-4
+ema_decay = 0.99
+accumulate = 4
+lookahead = { k = 6, alpha = 0.8 }
+groups = [ { match = "stem.*", lr_scale = 0.1, weight_decay = 0 }, { match = "*.bias", frozen = true } ]
+from = { file = "w.safetensors", match = "conv*", strict = true, freeze = ["conv1.*"] }
 drop_last = true
 shuffle = false
 seed = 42
@@ -161,6 +170,25 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(t.schedule.warmup, 1);
   EXPECT_EQ(t.clip_norm, 2.5);
   EXPECT_FALSE(t.decay_biases);
+  EXPECT_FALSE(t.decay_norms_and_biases);
+  EXPECT_EQ(t.clip_value, 0.5);
+  EXPECT_EQ(t.l1, 1e-5);
+  EXPECT_EQ(t.l2, 1e-4);
+  EXPECT_EQ(t.ema_decay, 0.99);
+  EXPECT_EQ(t.accumulate, 4);
+  EXPECT_EQ(t.lookahead.k, 6);
+  EXPECT_EQ(t.lookahead.alpha, 0.8);
+  ASSERT_EQ(t.groups.size(), 3u);
+  EXPECT_EQ(t.groups[0].pattern, "conv1.*");  // what `from` freezes goes before the groups
+  EXPECT_TRUE(t.groups[0].frozen);
+  EXPECT_EQ(t.groups[1].pattern, "stem.*");
+  EXPECT_EQ(t.groups[1].lr_scale, 0.1);
+  EXPECT_EQ(t.groups[1].weight_decay, 0.0);
+  EXPECT_FALSE(t.groups[2].weight_decay.has_value());
+  EXPECT_TRUE(t.groups[2].frozen);
+  EXPECT_EQ(recipe.start.weights, "w.safetensors");
+  EXPECT_EQ(recipe.start.load.pattern, "conv*");
+  EXPECT_TRUE(recipe.start.load.strict);
   EXPECT_TRUE(t.drop_last);
   EXPECT_FALSE(t.shuffle);
   EXPECT_EQ(t.seed, 42u);
@@ -596,6 +624,20 @@ std::vector<BadFile> bad_files() {
        with_tables("[train]\nepochs = 2\nschedule = { cosine = { warmup = 2 } }\n"),
        "m.toml:6:12: [train] schedule: a warm-up of 2 epochs does not end within the 2 epochs of "
        "the run"},
+      {"a mode that is none",
+       with_tables("[train]\nschedule = { cyclic = { mode = \"triangle\" } }\n"),
+       R"(m.toml:5:32: schedule cyclic: mode must be one of "triangular", "triangular2", "exp_range", got "triangle"…)"},
+      {"a table without points", with_tables("[train]\nschedule = \"table\"\n"),
+       "m.toml:5:12: [train] schedule: schedule table: there are no points"},
+      {"points that are no pairs",
+       with_tables("[train]\nschedule = { table = { points = [1, 2] } }\n"),
+       "m.toml:5:33: schedule table: points must be a list of pairs …"},
+      {"a group without a pattern", with_tables("[train]\ngroups = [ { lr_scale = 2 } ]\n"),
+       "m.toml:5:12: a group needs the key \"match\": \"conv1.*\""},
+      {"from nowhere", with_tables("[train]\nfrom = { match = \"conv*\" }\n"),
+       "m.toml:5:8: [train] from needs the key \"file\""},
+      {"freeze as text", with_tables("[train]\nfrom = { file = \"a\", freeze = \"b\" }\n"),
+       "m.toml:5:31: [train] from: freeze must be a list of strings, not a string (\"b\")"},
       {"[train] as a list", with_tables("train = 3\n"),
        "m.toml:4:9: [train] must be a table, not a whole number (3)"},
       {"a negative seed", with_tables("[train]\nseed = -1\n"),
@@ -662,6 +704,42 @@ std::vector<BadFile> bad_files() {
       {"a huge file", std::string(2 << 20, '#'),
        "m.toml:1:1: a model file of 2097152 bytes; at most 1048576 are read"},
   };
+}
+
+// Every optimizer, schedule and initialiser is read, written out and read again as the same.
+TEST(Recipe, EveryKindReadsBackAsItWasWritten) {
+  std::vector<std::string> trains;
+  for (const std::string& kind : recipe::optimizer_kinds()) {
+    trains.push_back("optimizer = \"" + kind + "\"\n");
+  }
+  for (const std::string& kind : recipe::schedule_kinds()) {
+    trains.push_back(kind == "table" ? "schedule = { table = { points = [[0, 1], [5.5, 0.1]] } }\n"
+                                     : "schedule = \"" + kind + "\"\n");
+  }
+  trains.push_back("schedule = { multi_step = { milestones = [2, 5], gamma = 0.5 } }\n");
+  trains.push_back("schedule = { one_cycle = { momentum_low = 0.85, momentum_high = 0.95 } }\n");
+  trains.push_back("schedule = { cyclic = { mode = \"exp_range\", gamma = 0.9 } }\n");
+  trains.push_back("init = \"lsuv\"\n");
+  trains.push_back("init = { lsuv = { batch = 64, orthogonal = false } }\n");
+  trains.push_back("init = \"whitening\"\n");
+  trains.push_back("init = { orthogonal = { gain = \"following\" } }\n");
+  trains.push_back("init = { dirac = { groups = 2 } }\n");
+  trains.push_back("groups = [ { match = \"linear1.*\", lr_scale = 0.5 } ]\n");
+  trains.push_back("from = { file = \"a.safetensors\" }\nlookahead = {}\n");
+  for (const std::string& text : trains) {
+    SCOPED_TRACE(text);
+    const Recipe first = parse(with_tables("[train]\n" + text));
+    EXPECT_EQ(parse(first.resolved_toml).resolved_toml, first.resolved_toml);
+  }
+  const Recipe lsuv = parse(with_tables("[train]\ninit = { lsuv = { batch = 64 } }\n"));
+  ASSERT_TRUE(lsuv.start.lsuv.has_value());
+  EXPECT_EQ(lsuv.start.batch, 64);
+  EXPECT_TRUE(lsuv.start.lsuv->orthogonal);
+  const Recipe muon = parse(with_tables(
+      "[train]\noptimizer = { muon = { lr = 0.05, ns_steps = 3, adamw_lr = 1e-4 } }\n"));
+  EXPECT_EQ(std::get<Muon>(muon.trainer.optimizer).lr, 0.05f);
+  EXPECT_EQ(std::get<Muon>(muon.trainer.optimizer).ns_steps, 3);
+  EXPECT_EQ(std::get<Muon>(muon.trainer.optimizer).adamw.lr, 1e-4f);
 }
 
 TEST(Recipe, BadFilesAreRefusedByPlaceAndRule) {

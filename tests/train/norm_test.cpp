@@ -90,8 +90,8 @@ TEST(NormTraining, OtherNormalisationsLearn) {
   ModelBuilder m("others");
   Var x = m.conv2d(m.input({1, 8, 8}), {.out = 6, .kernel = 3, .pad = 1});
   x = m.relu(m.group_norm(x, {.groups = 2}));
-  x = m.local_response_norm(m.instance_norm(m.conv2d(x, {.out = 6, .kernel = 3}),
-                                            {.affine = true}));
+  x = m.local_response_norm(
+      m.instance_norm(m.conv2d(x, {.out = 6, .kernel = 3}), {.affine = true}));
   x = m.relu(m.layer_norm(m.linear(m.flatten(x), {.out = 16})));
   m.softmax_cross_entropy(m.linear(m.rms_norm(x), {.out = 3}));
   Trainer trainer(m.build(), options_of());
@@ -295,15 +295,15 @@ std::string error_of(Var (*add)(ModelBuilder& m, Var x), const Shape& input) {
 }
 
 TEST(NormBuilder, SaysWhatDoesNotFit) {
-  EXPECT_EQ(error_of([](ModelBuilder& m, Var x) { return m.group_norm(x, {.groups = 4}); },
-                     {6, 5, 5}),
-            "group_norm \"gn1\": groups must divide the 6 channels of x [1, 6, 5, 5], got 4");
+  EXPECT_EQ(
+      error_of([](ModelBuilder& m, Var x) { return m.group_norm(x, {.groups = 4}); }, {6, 5, 5}),
+      "group_norm \"gn1\": groups must divide the 6 channels of x [1, 6, 5, 5], got 4");
   EXPECT_EQ(error_of([](ModelBuilder& m, Var x) { return m.group_norm(x, {}); }, {6, 5, 5}),
             "group_norm \"gn1\": groups must be between 1 and 16777216, got 0");
-  EXPECT_EQ(error_of([](ModelBuilder& m, Var x) { return m.layer_norm(x, {.axes = 4}); },
-                     {6, 5, 5}),
-            "layer_norm \"ln1\": axes, the number of last axes that are normalised, lies in 0 (all) "
-            "to 3 for x [6, 5, 5] a sample, got 4");
+  EXPECT_EQ(
+      error_of([](ModelBuilder& m, Var x) { return m.layer_norm(x, {.axes = 4}); }, {6, 5, 5}),
+      "layer_norm \"ln1\": axes, the number of last axes that are normalised, lies in 0 (all) "
+      "to 3 for x [6, 5, 5] a sample, got 4");
   EXPECT_EQ(error_of([](ModelBuilder& m, Var x) { return m.batch_norm(x, {.eps = 0}); }, {6}),
             "batch_norm \"bn1\": eps is above 0, got 0");
   EXPECT_EQ(error_of([](ModelBuilder& m, Var x) { return m.local_response_norm(x, {.size = 0}); },
