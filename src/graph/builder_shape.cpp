@@ -20,9 +20,10 @@ namespace {
 
 constexpr int kMostAxes = kMaxOperandRank - 1;  // of a sample
 
-std::string text_of(const std::vector<int64_t>& numbers) {
+template <typename T>
+std::string text_of(const std::vector<T>& numbers) {
   std::string text;
-  for (int64_t n : numbers) text += fmt::format(" {}", n);
+  for (T n : numbers) text += fmt::format("{}{}", text.empty() ? "" : " ", n);
   return text;
 }
 
@@ -172,12 +173,12 @@ Var ModelBuilder::reshape(Var x, const std::vector<int64_t>& wanted, const std::
   }
   const bool fits = known > 0 && known <= elems && elems % known == 0;
   if (!fits || (open == nullptr && known != elems)) {
-    fail(Code::invalid_argument, "{}: x {} a sample has {} elements, which do not make [{}]", where,
-         shape.tail(1).str(), elems, fmt::join(wanted, ", "));
+    fail(Code::invalid_argument, "{}: x {} a sample has {} elements, which do not make {}", where,
+         shape.tail(1).str(), elems, text_of(wanted));
   }
   if (open != nullptr) *open = elems / known;
   return add_layer(*impl_, OpKind::reshape, layer, {x.id}, to_shape(sample),
-                   "reshape" + text_of(sample));
+                   "reshape " + text_of(sample));
 }
 
 Var ModelBuilder::slice(Var x, const SliceOptions& o) {
@@ -222,7 +223,7 @@ Var ModelBuilder::crop(Var x, const CropOptions& o) {
     }
   }
   return add_layer(*impl_, OpKind::slice_fwd, layer, {x.id}, Params::of(p),
-                   "crop" + text_of(o.size));
+                   "crop " + text_of(o.size));
 }
 
 Var ModelBuilder::pad(Var x, const PadOptions& o) {
@@ -254,7 +255,7 @@ Var ModelBuilder::pad(Var x, const PadOptions& o) {
     p.begin[i + 2] = checked(where, "pad", o.pad[i % given], 0);
     p.end[i + 2] = checked(where, "pad", o.pad[(i + axes) % given], 0);
   }
-  std::string description = "pad" + text_of(o.pad);
+  std::string description = o.pad.empty() ? "pad" : "pad " + text_of(o.pad);
   if (adds_channels) {
     description += fmt::format(" channels {} {}", o.channels_before, o.channels_after);
   }
@@ -299,14 +300,14 @@ Var ModelBuilder::transpose(Var x, const std::vector<int>& order, const std::str
     is_order = is_order && sorted[i] == static_cast<int>(i);
   if (!is_order) {
     fail(Code::invalid_argument,
-         "{}: the order must name each axis of x {} a sample once, 0 to {}; got [{}]", where,
-         shape.tail(1).str(), shape.rank() - 2, fmt::join(order, ", "));
+         "{}: the order must name each axis of x {} a sample once, 0 to {}; got {}", where,
+         shape.tail(1).str(), shape.rank() - 2, text_of(order));
   }
   TransposeParams p{};
   p.rank = shape.rank();
   for (size_t i = 0; i < order.size(); ++i) p.perm[i + 1] = order[i] + 1;
   return add_layer(*impl_, OpKind::transpose_fwd, layer, {x.id}, Params::of(p),
-                   fmt::format("transpose {}", fmt::join(order, " ")));
+                   "transpose " + text_of(order));
 }
 
 Var ModelBuilder::pixel_shuffle(Var x, int64_t factor, const std::string& name) {

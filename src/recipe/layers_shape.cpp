@@ -95,13 +95,15 @@ Var make_upsample(const LayerContext& l) {
     o.size = table.required_extents("size", spatial_axes(l), 1);
     l.options.append("size", list_toml(o.size));
   }
-  if (const TomlNode* scale = table.find("scale"); scale != nullptr) {
+  if (const TomlNode* given = table.find("scale"); given != nullptr) {
     const Range range{0, static_cast<double>(kMostSize), true};
-    if (scale->is_number()) {
+    if (given->is_number()) {
       o.scale = {l.options.number("scale", 1, range)};
     } else {
       o.scale = table.numbers("scale", range);
-      l.options.append("scale", fmt::format("[{}]", fmt::join(o.scale, ", ")));
+      std::string text;
+      for (double scale : o.scale) text += fmt::format("{}{}", text.empty() ? "" : ", ", scale);
+      l.options.append("scale", "[" + text + "]");
     }
   }
   const std::vector<std::string> modes{"nearest", "nearest_exact", "linear", "cubic"};

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/layout/pad.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -114,9 +113,8 @@ std::vector<OpCase> pad_cases() {
     add("of many short rows: several tiles", {5000, 4}, {0, 1}, {0, 1});
   }
   // Zero channels round what a shortcut passes on: whole planes, more than a tile.
-  cases.push_back(
-      make("with zero channels: a shortcut without weights", {2, 8, 5, 5},
-           pads(PadMode::constant, {0, 4, 0, 0}, {0, 4, 0, 0})));
+  cases.push_back(make("with zero channels: a shortcut without weights", {2, 8, 5, 5},
+                       pads(PadMode::constant, {0, 4, 0, 0}, {0, 4, 0, 0})));
   cases.push_back(make("with zero channels beyond a tile", {2, 3, 100, 100},
                        pads(PadMode::constant, {0, 2, 0, 0}, {0, 1, 0, 0})));
   cases.push_back(make("replicate of one element, far", {2, 1, 1},

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/layout/slice.h"
-
 #include "ops/cases.h"
 
 namespace tanul::test {

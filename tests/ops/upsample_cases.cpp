@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/upsample/upsample.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/upsample/upsample.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -39,8 +38,8 @@ double keys(double distance) {
 }
 
 Parts parts_of(const UpsampleParams& p, int axis, int64_t i, int64_t in, int64_t out) {
-  const double scale = p.scale[axis] > 0 ? p.scale[axis]
-                                         : static_cast<double>(out) / static_cast<double>(in);
+  const double scale =
+      p.scale[axis] > 0 ? p.scale[axis] : static_cast<double>(out) / static_cast<double>(in);
   const auto place = static_cast<double>(i), last = static_cast<double>(in - 1);
   const auto nearest = [&](double at) {  // whole numbers where the scale is a ratio of them
     const double shift = p.mode == Resize::nearest ? 0 : 0.5;
@@ -105,9 +104,9 @@ void for_pairs(const UpsampleParams& p, const Shape& x, const Shape& y, const Bo
 Shape resized(const UpsampleParams& p, const Shape& x) {
   Shape y = x;
   for (int i = 0; i + 2 < x.rank(); ++i) {
-    y[i + 2] = p.out[i] != 0 ? p.out[i]
-                             : static_cast<int64_t>(
-                                   std::floor(p.scale[i] * static_cast<double>(x[i + 2])));
+    y[i + 2] = p.out[i] != 0
+                   ? p.out[i]
+                   : static_cast<int64_t>(std::floor(p.scale[i] * static_cast<double>(x[i + 2])));
   }
   return y;
 }
