@@ -79,7 +79,7 @@ double flops_each(const StepArgs& args) {
 #define TANUL_VIEW(name)
 #define TANUL_ACTIVATION(name, Type)          \
   const OpDef op_##name##_fwd{                \
-      .doc = Type::kDef.formula, \
+      .doc = Type::kDef.formula,              \
       .infer = infer_fwd<Type>,               \
       .grad = grad<Type, OpKind::name##_bwd>, \
       .flops = flops<Type>,                   \
@@ -87,7 +87,7 @@ double flops_each(const StepArgs& args) {
       .onnx = Type::kDef.onnx,                \
   };                                          \
   const OpDef op_##name##_bwd{                \
-      .doc = Type::kDef.gradient, \
+      .doc = Type::kDef.gradient,             \
       .infer = infer_bwd,                     \
       .flops = flops<Type>,                   \
       .in_place = {{0, 0}, {1, 0}},           \

@@ -2,10 +2,9 @@
 // prelu on the CPU: rows of [N, C, everything behind] (kernels/cpu/broadcast.h). One rounding an
 // element, memory roof; dslope is a second pass, its sums in double, in an order that depends on the
 // shape alone.
-#include "kernels/activation/prelu.h"
-
 #include <algorithm>
 
+#include "kernels/activation/prelu.h"
 #include "kernels/cpu/broadcast.h"
 #include "kernels/op.h"
 
@@ -27,10 +26,9 @@ struct SlopeExtents {
 
 int launch_fwd(Stream* stream, const StepArgs& args) {
   float* y = args.out[0].as<float>();
-  cpu::map_broadcast(
-      stream, args.in[0], args.in[0], args.in[0].as<float>(),
-      SlopeExtents(args.in[0], args.in[1]), args.in[1].as<float>(),
-      [y](int64_t i, float x, float slope) { y[i] = x > 0 ? x : slope * x; });
+  cpu::map_broadcast(stream, args.in[0], args.in[0], args.in[0].as<float>(),
+                     SlopeExtents(args.in[0], args.in[1]), args.in[1].as<float>(),
+                     [y](int64_t i, float x, float slope) { y[i] = x > 0 ? x : slope * x; });
   return 0;
 }
 
@@ -55,10 +53,9 @@ int launch_bwd(Stream* stream, const StepArgs& args) {
   }
   if (args.out[0].present()) {
     float* dx = args.out[0].as<float>();
-    cpu::map_broadcast(stream, args.in[0], args.in[0], x, SlopeExtents(args.in[0], args.in[2]),
-                       slope, [dy, dx](int64_t i, float v, float s) {
-                         dx[i] = v > 0 ? dy[i] : s * dy[i];
-                       });
+    cpu::map_broadcast(
+        stream, args.in[0], args.in[0], x, SlopeExtents(args.in[0], args.in[2]), slope,
+        [dy, dx](int64_t i, float v, float s) { dx[i] = v > 0 ? dy[i] : s * dy[i]; });
   }
   return 0;
 }

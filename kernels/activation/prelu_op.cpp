@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // prelu: shape inference, gradient and cost.
 #include "kernels/activation/prelu.h"
-
 #include "kernels/op.h"
 
 namespace tanul {
@@ -50,9 +49,8 @@ void grad(GradContext& context) {
   if (context.grad_out(0) == kNoValue) return;
   PreluParams params{(context.wants(0) ? 1 : 0) | (context.wants(1) ? 2 : 0)};
   if (params.wanted == 0) return;
-  const std::vector<ValueId> gradients =
-      context.emit(OpKind::prelu_bwd, {context.grad_out(0), context.in(0), context.in(1)},
-                   Params::of(params));
+  const std::vector<ValueId> gradients = context.emit(
+      OpKind::prelu_bwd, {context.grad_out(0), context.in(0), context.in(1)}, Params::of(params));
   for (int i = 0; i < 2; ++i) {
     if (context.wants(i)) context.set_grad(i, gradients[static_cast<size_t>(i)]);
   }

@@ -200,14 +200,19 @@ void ExpShifted(const float* x, const float* shift, int64_t shift_step, double* 
 HWY_FLATTEN void BiasActivation(float* y, float bias, int64_t n, ActivationKind activation) {
   switch (activation) {
     case ActivationKind::none: bias_map(y, bias, n, [](V v) HWY_ATTR { return v; }); break;
-    case ActivationKind::relu: bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Relu>(v); }); break;
+    case ActivationKind::relu:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Relu>(v); });
+      break;
     case ActivationKind::sigmoid:
       bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Sigmoid>(v); });
       break;
-    case ActivationKind::tanh: bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Tanh>(v); }); break;
+    case ActivationKind::tanh:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Tanh>(v); });
+      break;
   }
 }
-HWY_FLATTEN void BiasRowActivation(float* y, const float* bias, int64_t n, ActivationKind activation) {
+HWY_FLATTEN void BiasRowActivation(float* y, const float* bias, int64_t n,
+                                   ActivationKind activation) {
   switch (activation) {
     case ActivationKind::none:
       if (bias != nullptr) Accumulate(bias, y, n);

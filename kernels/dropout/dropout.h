@@ -16,8 +16,8 @@
 namespace tanul {
 
 struct DropoutParams {
-  float p;          // probability of zero, 0 <= p < 1
-  uint32_t stream;  // philox_stream(layer name)
+  float p;             // probability of zero, 0 <= p < 1
+  uint32_t stream;     // philox_stream(layer name)
   int32_t is_spatial;  // 1: whole channels of x [N, C, …]
 };
 

@@ -3,14 +3,13 @@
 // middle; exact bits. Backward: one tile a plane (what the leading axes without padding leave), whose
 // gradients are added row by row in the order of y: a plain float sum of as many terms as an element has
 // places. Deterministic.
-#include "kernels/layout/pad.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/tiling.h"
 #include "kernels/layout/box.h"
+#include "kernels/layout/pad.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -37,9 +36,8 @@ int launch_fwd(Stream* stream, const StepArgs& args) {
   const int64_t length = box.outer[box.last()];
   const int64_t inside = box.inner[box.last()];
   const int64_t begin = box.begin[box.last()];
-  const cpu::Blocks rows =
-      cpu::blocks_of_size(cpu::Box::rows(box.outer, box.rank),
-                          std::max<int64_t>(1, cpu::kElementwiseTile / length));
+  const cpu::Blocks rows = cpu::blocks_of_size(
+      cpu::Box::rows(box.outer, box.rank), std::max<int64_t>(1, cpu::kElementwiseTile / length));
   cpu::parallel_for(stream, rows.count, [&](int64_t tile, int) {
     cpu::RowIndex index(box.outer, box.rank, rows.begin(tile));
     for (int64_t row = rows.begin(tile); row < rows.begin(tile) + rows.length(tile); ++row) {

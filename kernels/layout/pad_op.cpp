@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // pad: shape inference, gradient and cost.
 #include "kernels/layout/pad.h"
-
 #include "kernels/layout/slice.h"
 #include "kernels/op.h"
 
@@ -56,8 +55,7 @@ void grad(GradContext& context) {
     slice.begin[i] = pad.begin[i];
     slice.size[i] = pad.in_dims[i];
   }
-  context.set_grad(0,
-                   context.emit(OpKind::slice_fwd, {context.grad_out(0)}, Params::of(slice))[0]);
+  context.set_grad(0, context.emit(OpKind::slice_fwd, {context.grad_out(0)}, Params::of(slice))[0]);
 }
 
 double flops_bwd(const StepArgs& args) { return static_cast<double>(args.in[0].elems()); }

@@ -10,7 +10,7 @@ namespace tanul {
 struct SliceParams {
   int32_t rank;
   int32_t begin[6];
-  int32_t size[6];     // 0: to the end; set by infer
+  int32_t size[6];     // 0: to the end, however long x is (the samples of a batch)
   int32_t in_dims[6];  // set by infer, read by the gradient
 };
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // slice on the CPU: rows are copied. Moves only: exact bits, 8 bytes an element of y.
-#include "kernels/layout/slice.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/tiling.h"
 #include "kernels/layout/box.h"
+#include "kernels/layout/slice.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -20,9 +19,8 @@ int launch_rows(Stream* stream, const StepArgs& args) {
   const float* x = args.in[0].as<float>();
   float* y = args.out[0].as<float>();
   const int64_t length = box.inner[box.last()];
-  const cpu::Blocks rows =
-      cpu::blocks_of_size(cpu::Box::rows(box.inner, box.rank),
-                          std::max<int64_t>(1, cpu::kElementwiseTile / length));
+  const cpu::Blocks rows = cpu::blocks_of_size(
+      cpu::Box::rows(box.inner, box.rank), std::max<int64_t>(1, cpu::kElementwiseTile / length));
   cpu::parallel_for(stream, rows.count, [&](int64_t tile, int) {
     cpu::RowIndex index(box.inner, box.rank, rows.begin(tile));
     for (int64_t row = rows.begin(tile); row < rows.begin(tile) + rows.length(tile); ++row) {

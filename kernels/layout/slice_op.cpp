@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // slice: shape inference and gradient.
-#include "kernels/layout/slice.h"
-
 #include "kernels/layout/pad.h"
+#include "kernels/layout/slice.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -22,12 +21,13 @@ void infer(InferContext& context) {
   Shape y = x;
   for (int i = 0; i < x.rank(); ++i) {
     params.in_dims[i] = static_cast<int32_t>(x[i]);
-    if (params.size[i] == 0) params.size[i] = params.in_dims[i] - params.begin[i];
-    if (params.begin[i] < 0 || params.size[i] < 1 || params.begin[i] + params.size[i] > x[i]) {
-      context.reject("along axis {} of x {}, {} elements from {} on do not exist", i, x.str(),
-                     params.size[i], params.begin[i]);
+    const int64_t begin = params.begin[i];
+    const int64_t size = params.size[i] == 0 ? x[i] - begin : params.size[i];
+    if (begin < 0 || size < 1 || begin + size > x[i]) {
+      context.reject("along axis {} of x {}, {} elements from {} on do not exist", i, x.str(), size,
+                     begin);
     }
-    y[i] = params.size[i];
+    y[i] = size;
   }
   context.add_out(y);
 }
@@ -40,10 +40,9 @@ void grad(GradContext& context) {
   pad.rank = slice.rank;
   for (int i = 0; i < slice.rank; ++i) {
     pad.begin[i] = slice.begin[i];
-    pad.end[i] = slice.in_dims[i] - slice.begin[i] - slice.size[i];
+    pad.end[i] = slice.size[i] == 0 ? 0 : slice.in_dims[i] - slice.begin[i] - slice.size[i];
   }
-  context.set_grad(
-      0, context.emit(OpKind::pad_fwd, {context.grad_out(0)}, Params::of(pad))[0]);
+  context.set_grad(0, context.emit(OpKind::pad_fwd, {context.grad_out(0)}, Params::of(pad))[0]);
 }
 
 }  // namespace

@@ -2,14 +2,13 @@
 // transpose on the CPU. Axes that stay neighbours are merged. Where the last axis stays the last, rows
 // are copied; else planes of the two axes that are last in x and in y are transposed, a block of
 // columns a tile, through cpu::transpose. Moves only: exact bits.
-#include "kernels/layout/transpose.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tiling.h"
+#include "kernels/layout/transpose.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -101,10 +100,10 @@ int launch_blocks(Stream* stream, const StepArgs& args) {
   }
   const int64_t rows = axes.extents[last], columns = axes.extents[inner];
   const int64_t planes = elems / (rows * columns);
-  const cpu::Blocks blocks = cpu::blocks_of_size(
-      columns, std::max<int64_t>(4, cpu::kElementwiseTile / rows / 4 * 4));
-  const cpu::Blocks tiles = cpu::blocks_of_size(
-      planes, std::max<int64_t>(1, cpu::kElementwiseTile / (rows * columns)));
+  const cpu::Blocks blocks =
+      cpu::blocks_of_size(columns, std::max<int64_t>(4, cpu::kElementwiseTile / rows / 4 * 4));
+  const cpu::Blocks tiles =
+      cpu::blocks_of_size(planes, std::max<int64_t>(1, cpu::kElementwiseTile / (rows * columns)));
   cpu::parallel_for(stream, tiles.count * blocks.count, [&](int64_t tile, int) {
     const int64_t first = tiles.begin(tile / blocks.count), block = tile % blocks.count;
     for (int64_t plane = first; plane < first + tiles.length(tile / blocks.count); ++plane) {

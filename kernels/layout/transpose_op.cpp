@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // transpose: shape inference and gradient.
 #include "kernels/layout/transpose.h"
-
 #include "kernels/op.h"
 
 namespace tanul {
@@ -38,8 +37,8 @@ void grad(GradContext& context) {
   TransposeParams back{};
   back.rank = forward.rank;
   for (int i = 0; i < forward.rank; ++i) back.perm[forward.perm[i]] = i;
-  context.set_grad(
-      0, context.emit(OpKind::transpose_fwd, {context.grad_out(0)}, Params::of(back))[0]);
+  context.set_grad(0,
+                   context.emit(OpKind::transpose_fwd, {context.grad_out(0)}, Params::of(back))[0]);
 }
 
 }  // namespace

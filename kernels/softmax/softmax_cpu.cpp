@@ -6,8 +6,6 @@
 // Compute bound by exp, once an element forward (log_softmax: and backward). exp and sums are in
 // double, added along the axis in its order (inner = 1: in kLanes running sums): results are within one
 // unit in the last place (softmax: two, since e^x is kept as float in between). Deterministic.
-#include "kernels/softmax/softmax.h"
-
 #include <algorithm>
 #include <cmath>
 
@@ -15,6 +13,7 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tiling.h"
 #include "kernels/op.h"
+#include "kernels/softmax/softmax.h"
 
 namespace tanul {
 
@@ -152,8 +151,8 @@ int launch_log_softmax_fwd(Stream* stream, const StepArgs& args) {
     if (axis.inner == 1) std::fill(norm, norm + kLanes, norm[0]);
     for_pieces(axis, first, lanes, [&](int64_t at, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
-        const double shifted = static_cast<double>(x[at + i]) -
-                               static_cast<double>(largest[i * shift_step]);
+        const double shifted =
+            static_cast<double>(x[at + i]) - static_cast<double>(largest[i * shift_step]);
         y[at + i] = static_cast<float>(shifted - norm[i]);
       }
     });

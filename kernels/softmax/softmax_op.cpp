@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // softmax, log_softmax: shape inference, gradient and cost.
-#include "kernels/softmax/softmax.h"
-
 #include "kernels/op.h"
+#include "kernels/softmax/softmax.h"
 
 namespace tanul {
 
@@ -35,8 +34,8 @@ void infer_bwd(InferContext& context) {
 template <OpKind kBackward>
 void grad(GradContext& context) {
   if (!context.wants(0) || context.grad_out(0) == kNoValue) return;
-  context.set_grad(0, context.emit(kBackward, {context.grad_out(0), context.out(0)},
-                                   context.node().params)[0]);
+  context.set_grad(
+      0, context.emit(kBackward, {context.grad_out(0), context.out(0)}, context.node().params)[0]);
 }
 
 // exp counts 10.

@@ -4,14 +4,13 @@
 // made of are added up, weighted, and the sum is interpolated along the last axis. Backward, a tile is a
 // plane: the same in reverse, into sums for the whole plane of x. Both sum in double and round once: an
 // error of u relative to the largest neighbour. Deterministic.
-#include "kernels/upsample/upsample.h"
-
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/tiling.h"
 #include "kernels/op.h"
+#include "kernels/upsample/upsample.h"
 
 namespace tanul {
 
@@ -38,24 +37,26 @@ void cubic_weights(double t, double* w) {
 Taps make_taps(const UpsampleParams& params, int axis, int64_t i) {
   const int64_t in = params.in[axis], out = params.out[axis];
   const double scale = params.scale[axis];
-  const double ratio =
-      scale > 0 ? 1 / scale : static_cast<double>(in) / static_cast<double>(out);
   const double place = static_cast<double>(i);
+  // Divided, not multiplied by 1 / scale, which may be rounded down: 49 (1 / 49) lies below 1.
+  const auto in_x = [&](double at) {
+    return scale > 0 ? at / scale : at * (static_cast<double>(in) / static_cast<double>(out));
+  };
   Taps taps{};
   taps.weight[0] = 1;
   const auto inside = [&](int64_t at) {
     return static_cast<int32_t>(std::clamp<int64_t>(at, 0, in - 1));
   };
   if (params.mode == Resize::nearest) {  // whole numbers where there is no scale: no rounding
-    taps.at[0] = inside(scale > 0 ? static_cast<int64_t>(place * ratio) : i * in / out);
+    taps.at[0] = inside(scale > 0 ? static_cast<int64_t>(in_x(place)) : i * in / out);
     return taps;
   }
   if (params.mode == Resize::nearest_exact) {
-    taps.at[0] = inside(scale > 0 ? static_cast<int64_t>((place + 0.5) * ratio)
-                                  : (2 * i + 1) * in / (2 * out));
+    taps.at[0] =
+        inside(scale > 0 ? static_cast<int64_t>(in_x(place + 0.5)) : (2 * i + 1) * in / (2 * out));
     return taps;
   }
-  double s = (place + 0.5) * ratio - 0.5;
+  double s = in_x(place + 0.5) - 0.5;
   if (params.align_corners != 0) {
     s = out == 1 ? 0 : place * (static_cast<double>(in - 1) / static_cast<double>(out - 1));
   }
@@ -80,8 +81,7 @@ struct Plan {
   int64_t in[3] = {1, 1, 1}, out[3] = {1, 1, 1};
   int count[3] = {1, 1, 1};  // taps
 
-  Plan(const Operand& batch, const UpsampleParams& params)
-      : planes(batch.dims[0] * batch.dims[1]) {
+  Plan(const Operand& batch, const UpsampleParams& params) : planes(batch.dims[0] * batch.dims[1]) {
     for (int i = 0; i < params.axes; ++i) {
       const int axis = 3 - params.axes + i;
       in[axis] = params.in[i];
@@ -144,9 +144,8 @@ int launch_fwd(Stream* stream, const StepArgs& args) {
   const float* x = args.in[0].as<float>();
   float* y = args.out[0].as<float>();
   const int64_t rows_out = plan.out[0] * plan.out[1];
-  const cpu::Blocks tiles =
-      cpu::blocks_of_size(plan.planes * rows_out,
-                          std::max<int64_t>(1, cpu::kElementwiseTile / 4 / plan.out[2]));
+  const cpu::Blocks tiles = cpu::blocks_of_size(
+      plan.planes * rows_out, std::max<int64_t>(1, cpu::kElementwiseTile / 4 / plan.out[2]));
   cpu::parallel_for(stream, tiles.count, [&](int64_t tile, int worker) {
     double* sum = rows + worker * plan.in[2];
     for (int64_t row = tiles.begin(tile); row < tiles.begin(tile) + tiles.length(tile); ++row) {

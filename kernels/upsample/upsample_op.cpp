@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // upsample: shape inference, gradient and cost.
-#include "kernels/upsample/upsample.h"
-
 #include <cmath>
 
 #include "kernels/op.h"
+#include "kernels/upsample/upsample.h"
 
 namespace tanul {
 

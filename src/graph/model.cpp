@@ -136,8 +136,7 @@ Following following(const Graph& graph, ValueId value) {
         Following result{info->def->gain == nullptr ? 1.0 : info->def->gain(p), false,
                          node.kind == OpKind::selu_fwd};
         result.is_rectifier = node.kind == OpKind::relu_fwd ||
-                              node.kind == OpKind::leaky_relu_fwd ||
-                              node.kind == OpKind::relu6_fwd;
+                              node.kind == OpKind::leaky_relu_fwd || node.kind == OpKind::relu6_fwd;
         return result;
       }
       switch (node.kind) {
@@ -155,6 +154,10 @@ Following following(const Graph& graph, ValueId value) {
         case OpKind::group_norm_fwd:
         case OpKind::instance_norm_fwd:
         case OpKind::lrn_fwd:
+        case OpKind::slice_fwd:
+        case OpKind::pad_fwd:
+        case OpKind::transpose_fwd:
+        case OpKind::upsample_fwd:
         case OpKind::reshape: return following(graph, node.out.front());
         default: return {};
       }

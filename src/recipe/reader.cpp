@@ -122,6 +122,19 @@ std::vector<double> TableReader::numbers(const std::string& key, const Range& ra
   return out;
 }
 
+std::vector<int64_t> TableReader::required_integers(const std::string& key, int64_t low,
+                                                    int64_t high) const {
+  const TomlNode& node = required(key);
+  if (node.kind == TomlNode::Kind::integer) return {whole(key, node, low, high)};
+  if (node.kind != TomlNode::Kind::list) {
+    fail_at(source_, node.where, "{}: {} must be a whole number or a list of them, not {}", what_,
+            key, node.description());
+  }
+  std::vector<int64_t> out;
+  for (const TomlNode& item : node.items) out.push_back(whole(key, item, low, high));
+  return out;
+}
+
 std::vector<int64_t> TableReader::whole_list(const std::string& key, const TomlNode& node,
                                              int64_t low, const std::vector<size_t>& sizes,
                                              const char* forms) const {

@@ -49,8 +49,8 @@ std::string compare(const RefTensor& got, const RefTensor& want, const std::vect
   for (int64_t i = 0; i < want.elems(); ++i) {
     const double error = std::abs(got[i] - want[i]);
     if (got[i] == want[i] || error <= bound[static_cast<size_t>(i)]) continue;
-    return fmt::format("element {} is {:.9g}, recorded is {:.17g}: off by {:.3g}, allowed {:.3g}", i,
-                       got[i], want[i], error, bound[static_cast<size_t>(i)]);
+    return fmt::format("element {} is {:.9g}, recorded is {:.17g}: off by {:.3g}, allowed {:.3g}",
+                       i, got[i], want[i], error, bound[static_cast<size_t>(i)]);
   }
   return {};
 }

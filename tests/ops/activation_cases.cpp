@@ -21,7 +21,9 @@ Real softplus(Real x) { return std::max<Real>(x, 0) + std::log1p(std::exp(-std::
 Real distribution(Real x) { return std::erfc(-x / std::sqrt(Real{2})) / 2; }
 Real density(Real x) { return std::exp(-x * x / 2) / std::sqrt(2 * std::acos(Real{-1})); }
 // 2 u of gelu_tanh, and its derivative
-Real twice_u(Real x) { return 2 * std::sqrt(2 / std::acos(Real{-1})) * (x + 0.044715L * x * x * x); }
+Real twice_u(Real x) {
+  return 2 * std::sqrt(2 / std::acos(Real{-1})) * (x + 0.044715L * x * x * x);
+}
 Real twice_u_slope(Real x) {
   return 2 * std::sqrt(2 / std::acos(Real{-1})) * (1 + 3 * 0.044715L * x * x);
 }
@@ -37,17 +39,25 @@ const std::vector<ActivationReference>& activation_references() {
   static const std::vector<ActivationReference> all = {
       {OpKind::relu_fwd, [](Real x, P) { return x < 0 ? 0 : x; },
        [](Real x, P) -> Real { return x > 0 ? 1 : 0; }, true},
-      {OpKind::leaky_relu_fwd, [](Real x, P p) { return x > 0 ? x : p[0] * x; },
-       [](Real x, P p) -> Real { return x > 0 ? 1 : p[0]; }, false, {{0.2}, {0.0}, {-0.5}}},
+      {OpKind::leaky_relu_fwd,
+       [](Real x, P p) { return x > 0 ? x : p[0] * x; },
+       [](Real x, P p) -> Real { return x > 0 ? 1 : p[0]; },
+       false,
+       {{0.2}, {0.0}, {-0.5}}},
       {OpKind::relu6_fwd, [](Real x, P) { return std::clamp<Real>(x, 0, 6); },
        [](Real x, P) -> Real { return is_between(x, 0, 6) ? 1 : 0; }, true},
-      {OpKind::elu_fwd, [](Real x, P p) { return x > 0 ? x : p[0] * std::expm1(x); },
-       [](Real x, P p) { return x > 0 ? 1 : p[0] * std::exp(x); }, false, {{0.5}}},
-      {OpKind::selu_fwd,
-       [](Real x, P p) { return p[1] * (x > 0 ? x : p[0] * std::expm1(x)); },
+      {OpKind::elu_fwd,
+       [](Real x, P p) { return x > 0 ? x : p[0] * std::expm1(x); },
+       [](Real x, P p) { return x > 0 ? 1 : p[0] * std::exp(x); },
+       false,
+       {{0.5}}},
+      {OpKind::selu_fwd, [](Real x, P p) { return p[1] * (x > 0 ? x : p[0] * std::expm1(x)); },
        [](Real x, P p) { return p[1] * (x > 0 ? 1 : p[0] * std::exp(x)); }},
-      {OpKind::celu_fwd, [](Real x, P p) { return x > 0 ? x : p[0] * std::expm1(x / p[0]); },
-       [](Real x, P p) { return x > 0 ? 1 : std::exp(x / p[0]); }, false, {{2.0}, {0.3}}},
+      {OpKind::celu_fwd,
+       [](Real x, P p) { return x > 0 ? x : p[0] * std::expm1(x / p[0]); },
+       [](Real x, P p) { return x > 0 ? 1 : std::exp(x / p[0]); },
+       false,
+       {{2.0}, {0.3}}},
       {OpKind::gelu_fwd, [](Real x, P) { return x * distribution(x); },
        [](Real x, P) { return distribution(x) + x * density(x); }},
       {OpKind::gelu_tanh_fwd, [](Real x, P) { return x * logistic(twice_u(x)); },
@@ -59,7 +69,8 @@ const std::vector<ActivationReference>& activation_references() {
        [](Real x, P) { return logistic(x) * (1 + x * logistic(-x)); }},
       {OpKind::softplus_fwd,
        [](Real x, P p) { return p[0] * x > p[1] ? x : softplus(p[0] * x) / p[0]; },
-       [](Real x, P p) { return p[0] * x > p[1] ? 1 : logistic(p[0] * x); }, false,
+       [](Real x, P p) { return p[0] * x > p[1] ? 1 : logistic(p[0] * x); },
+       false,
        {{2.0, 20.0}, {1.0, 5.0}, {0.5, kInf}}},
       {OpKind::sigmoid_fwd, [](Real x, P) { return logistic(x); },
        [](Real x, P) { return logistic(x) * logistic(-x); }},
@@ -67,25 +78,36 @@ const std::vector<ActivationReference>& activation_references() {
        [](Real x, P) { return logistic(-x); }},
       {OpKind::tanh_fwd, [](Real x, P) { return std::tanh(x); },
        [](Real x, P) { return 4 * logistic(2 * x) * logistic(-2 * x); }},
-      {OpKind::hardsigmoid_fwd, [](Real x, P p) { return std::clamp<Real>(line(x, p), 0, 1); },
+      {OpKind::hardsigmoid_fwd,
+       [](Real x, P p) { return std::clamp<Real>(line(x, p), 0, 1); },
        [](Real x, P p) -> Real {
          return std::isnan(x) ? x : is_between(line(x, p), 0, 1) ? p[0] : 0;
        },
-       false, {{0.2, 0.5}}},
+       false,
+       {{0.2, 0.5}}},
       {OpKind::hardswish_fwd,
        [](Real x, P) { return x < -3 ? 0 : x * std::min<Real>((x + 3) / 6, 1); },
        [](Real x, P) -> Real { return x > -3 ? (x < 3 ? (2 * x + 3) / 6 : 1) : 0; }},
-      {OpKind::hardtanh_fwd, [](Real x, P p) { return std::clamp<Real>(x, p[0], p[1]); },
-       [](Real x, P p) -> Real { return is_between(x, p[0], p[1]) ? 1 : 0; }, true, {{-2.0, 3.0}}},
+      {OpKind::hardtanh_fwd,
+       [](Real x, P p) { return std::clamp<Real>(x, p[0], p[1]); },
+       [](Real x, P p) -> Real { return is_between(x, p[0], p[1]) ? 1 : 0; },
+       true,
+       {{-2.0, 3.0}}},
       {OpKind::mish_fwd, [](Real x, P) { return x * std::tanh(softplus(x)); },
        [](Real x, P) {
          const Real c = 1 / std::cosh(softplus(x));
          return std::tanh(softplus(x)) + x * logistic(x) * c * c;
        }},
-      {OpKind::threshold_relu_fwd, [](Real x, P p) { return x > p[0] ? x : 0; },
-       [](Real x, P p) -> Real { return x > p[0] ? 1 : 0; }, true, {{0.5}}},
-      {OpKind::threshold_fwd, [](Real x, P p) { return x > p[0] ? x : p[1]; },
-       [](Real x, P p) -> Real { return x > p[0] ? 1 : 0; }, true, {{0.5, -2.0}}},
+      {OpKind::threshold_relu_fwd,
+       [](Real x, P p) { return x > p[0] ? x : 0; },
+       [](Real x, P p) -> Real { return x > p[0] ? 1 : 0; },
+       true,
+       {{0.5}}},
+      {OpKind::threshold_fwd,
+       [](Real x, P p) { return x > p[0] ? x : p[1]; },
+       [](Real x, P p) -> Real { return x > p[0] ? 1 : 0; },
+       true,
+       {{0.5, -2.0}}},
   };
   return all;
 }
@@ -140,16 +162,24 @@ std::vector<OpCase> activation_cases() {
     for (size_t i = 0; i < sets.size(); ++i) {
       const auto add = [&](const std::string& why, const Shape& x, const Fill& fill,
                            bool has_gradient = true) {
-        cases.push_back({activation_text(reference, sets[i]) + " " + why, reference.kind,
-                         Params::of(sets[i]), {{x, fill}}, {0}, {}, 1, has_gradient});
+        cases.push_back({activation_text(reference, sets[i]) + " " + why,
+                         reference.kind,
+                         Params::of(sets[i]),
+                         {{x, fill}},
+                         {0},
+                         {},
+                         1,
+                         has_gradient});
       };
       const Fill plain{Fill::away_from_zero, 1, {}};
       add("of a plane", {2, 3, 5, 7}, plain);
       add("of large values: saturates", {9, 11}, {Fill::normal, 40, {}}, false);
-      add("of huge values: finite", {8}, list({1e4, -1e4, 9999, -9999, 700, -700, 2e3, -2e3}), false);
+      add("of huge values: finite", {8}, list({1e4, -1e4, 9999, -9999, 700, -700, 2e3, -2e3}),
+          false);
       add("at kinks and their neighbours", {40},
-          list({0, -0.0, 3, -3, 6, 1, -1, 0.5, -2, 5, 10, 2.5, -2.5, 5.9999995, 6.0000005, 2.9999998,
-                3.0000002, -2.9999998, -3.0000002, 0.99999994, 1.0000001}),
+          list({0,         -0.0,      3,         -3,         6,          1,          -1,
+                0.5,       -2,        5,         10,         2.5,        -2.5,       5.9999995,
+                6.0000005, 2.9999998, 3.0000002, -2.9999998, -3.0000002, 0.99999994, 1.0000001}),
           false);
       add("of the ends of the range", {23},
           list({3.4e38, -3.4e38, 88, -88, 89, -89, 104, -104, 17, -17, 9, -9}), false);
@@ -193,15 +223,23 @@ std::vector<RejectCase> activation_rejections() {
        OpKind::relu_bwd,
        {},
        {other, x}},
-      {"leaky_relu \"layer\": alpha must be finite, got nan", OpKind::leaky_relu_fwd, with(NAN),
+      {"leaky_relu \"layer\": alpha must be finite, got nan",
+       OpKind::leaky_relu_fwd,
+       with(NAN),
        {x}},
       {"elu \"layer\": alpha must be finite, got inf", OpKind::elu_fwd, with(kInf), {x}},
       {"celu \"layer\": alpha must be greater than 0, got 0", OpKind::celu_fwd, with(0), {x}},
-      {"softplus \"layer\": beta must be greater than 0, got -1", OpKind::softplus_fwd,
-       with(-1, 20), {x}},
-      {"softplus \"layer\": threshold must be a number, got nan", OpKind::softplus_fwd,
-       with(1, NAN), {x}},
-      {"hardtanh \"layer\": min must be below max, got 1 and 1", OpKind::hardtanh_fwd, with(1, 1),
+      {"softplus \"layer\": beta must be greater than 0, got -1",
+       OpKind::softplus_fwd,
+       with(-1, 20),
+       {x}},
+      {"softplus \"layer\": threshold must be a number, got nan",
+       OpKind::softplus_fwd,
+       with(1, NAN),
+       {x}},
+      {"hardtanh \"layer\": min must be below max, got 1 and 1",
+       OpKind::hardtanh_fwd,
+       with(1, 1),
        {x}},
   };
   rejections.insert(rejections.end(), more.begin(), more.end());
@@ -215,8 +253,7 @@ Tensors activation_fwd(const Params& params, const Tensors& in, const RefContext
   const ActivationReference& reference = activation_reference(kForward);
   RefTensor y(in[0].shape);
   for (int64_t i = 0; i < y.elems(); ++i) {
-    y[i] = static_cast<double>(
-        value_at(reference, in[0][i], params.as<ActivationParams>().values));
+    y[i] = static_cast<double>(value_at(reference, in[0][i], params.as<ActivationParams>().values));
   }
   return {y};
 }
@@ -286,10 +323,10 @@ std::vector<Rule> activation_rules() {
   return {
 #define TANUL_STEP(name)
 #define TANUL_VIEW(name)
-#define TANUL_ACTIVATION(name, Type)                                                              \
-  {OpKind::name##_fwd, activation_fwd<OpKind::name##_fwd>, fwd_bounds<OpKind::name##_fwd>,       \
-   keeps_integers<OpKind::name##_fwd>},                                                           \
-      {OpKind::name##_bwd, activation_bwd<OpKind::name##_fwd>, bwd_bounds<OpKind::name##_fwd>,   \
+#define TANUL_ACTIVATION(name, Type)                                                           \
+  {OpKind::name##_fwd, activation_fwd<OpKind::name##_fwd>, fwd_bounds<OpKind::name##_fwd>,     \
+   keeps_integers<OpKind::name##_fwd>},                                                        \
+      {OpKind::name##_bwd, activation_bwd<OpKind::name##_fwd>, bwd_bounds<OpKind::name##_fwd>, \
        keeps_integers<OpKind::name##_fwd>},
 #include "kernels/ops.def"
 #undef TANUL_STEP

@@ -80,8 +80,7 @@ TEST(Activations, AreWithinFourUnitsInTheLastPlaceEverywhere) {
       const double* p = params.values;
       const RefTensor y = run(info->forward, Params::of(params), {x});
       const bool reads_output = info->def->reads_output != nullptr && info->def->reads_output(p);
-      const RefTensor dx =
-          run(info->backward, Params::of(params), {dy, reads_output ? y : x});
+      const RefTensor dx = run(info->backward, Params::of(params), {dy, reads_output ? y : x});
       Worst forward, backward;
       for (size_t i = 0; i < points.size(); ++i) {
         const Real at = points[i];

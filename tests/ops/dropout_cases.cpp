@@ -50,7 +50,8 @@ std::vector<RejectCase> dropout_rejections() {
       {"dropout \"layer\": the share p of dropped elements is at least 0 and below 1, got nan", fwd,
        with(std::nanf("")), x},
       {"dropout \"layer\": x is f32, got u8", fwd, with(0.5f), {{{2, 3}, {}, DType::u8}}},
-      {"dropout \"layer\": whole channels are dropped of x [N, C, …] with axes behind C, got [2, 3]",
+      {"dropout \"layer\": whole channels are dropped of x [N, C, …] with axes behind C, got [2, "
+       "3]",
        fwd, Params::of(DropoutParams{0.5f, 1, 1}), x},
   };
 }

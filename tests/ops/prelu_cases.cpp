@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/activation/prelu.h"
-
 #include <cmath>
 
+#include "kernels/activation/prelu.h"
 #include "ops/cases.h"
 #include "support/broadcasting.h"
 
@@ -66,8 +65,14 @@ std::vector<OpCase> prelu_cases() {
       make("of channels longer than a tile", {2, 2, 130, 131}, 2),
   };
   const auto special = [&](const std::string& why, const Fill& x, const Fill& slope) {
-    cases.push_back({"prelu " + why, OpKind::prelu_fwd, {}, {{{2, 3, 4}, x}, {{3}, slope}}, {0, 1},
-                     {}, 1, false});
+    cases.push_back({"prelu " + why,
+                     OpKind::prelu_fwd,
+                     {},
+                     {{{2, 3, 4}, x}, {{3}, slope}},
+                     {0, 1},
+                     {},
+                     1,
+                     false});
   };
   special("at 0: the slope", list({0, -0.0, 1, -1}), list({0.25, -2, 0}));
   special("of infinities and NaN", list({HUGE_VAL, -HUGE_VAL, NAN, -1, 1}), list({0.25, 0.5, 2}));
@@ -82,7 +87,9 @@ std::vector<RejectCase> prelu_rejections() {
        OpKind::prelu_fwd,
        {},
        {x, {{4}, {}}}},
-      {"prelu \"layer\": x has 2 to 6 axes, [N, C, …], got [3]", OpKind::prelu_fwd, {},
+      {"prelu \"layer\": x has 2 to 6 axes, [N, C, …], got [3]",
+       OpKind::prelu_fwd,
+       {},
        {three, three}},
       {"prelu \"layer\": x and slope must be f32, got u8 and f32",
        OpKind::prelu_fwd,

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/softmax/softmax.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/softmax/softmax.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
@@ -94,13 +93,19 @@ Bounds bwd_bounds(const BoundArgs& args) {
 
 std::vector<OpCase> softmax_cases() {
   std::vector<OpCase> cases;
-  for (const auto& [name, kind] :
-       {std::pair("softmax", OpKind::softmax_fwd), std::pair("log_softmax", OpKind::log_softmax_fwd)}) {
+  for (const auto& [name, kind] : {std::pair("softmax", OpKind::softmax_fwd),
+                                   std::pair("log_softmax", OpKind::log_softmax_fwd)}) {
     const auto add = [&, op = kind, prefix = std::string(name)](
                          const std::string& why, const Shape& x, int32_t axis,
                          const Fill& fill = {Fill::normal, 3, {}}, bool has_gradient = true) {
-      cases.push_back({prefix + " " + why, op, Params::of(SoftmaxParams{axis}), {{x, fill}}, {0}, {},
-                       1, has_gradient});
+      cases.push_back({prefix + " " + why,
+                       op,
+                       Params::of(SoftmaxParams{axis}),
+                       {{x, fill}},
+                       {0},
+                       {},
+                       1,
+                       has_gradient});
     };
     for (int32_t axis = 0; axis < 4; ++axis) {
       add("over axis " + std::to_string(axis) + " of images", {3, 5, 4, 7}, axis);
@@ -132,11 +137,18 @@ std::vector<RejectCase> softmax_rejections() {
   const auto over = [](int32_t axis) { return Params::of(SoftmaxParams{axis}); };
   const In x{{2, 3}, {}};
   return {
-      {"softmax \"layer\": axis 2 does not exist, x [2, 3] has axes 0 to 1", OpKind::softmax_fwd,
-       over(2), {x}},
+      {"softmax \"layer\": axis 2 does not exist, x [2, 3] has axes 0 to 1",
+       OpKind::softmax_fwd,
+       over(2),
+       {x}},
       {"log_softmax \"layer\": axis -1 does not exist, x [2, 3] has axes 0 to 1",
-       OpKind::log_softmax_fwd, over(-1), {x}},
-      {"softmax \"layer\": x has 1 to 6 axes, got []", OpKind::softmax_fwd, over(0), {{Shape{}, {}}}},
+       OpKind::log_softmax_fwd,
+       over(-1),
+       {x}},
+      {"softmax \"layer\": x has 1 to 6 axes, got []",
+       OpKind::softmax_fwd,
+       over(0),
+       {{Shape{}, {}}}},
       {"log_softmax \"layer\": x must be f32, got i32",
        OpKind::log_softmax_fwd,
        over(1),
