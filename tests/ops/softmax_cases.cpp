@@ -12,7 +12,7 @@ namespace {
 // Calls line(first element, distance, extent) for every line along the axis.
 template <typename Line>
 void for_lines(const Shape& shape, int axis, Line&& line) {
-  const int64_t inner = shape.elems_from(axis);
+  const int64_t inner = shape.elems_from(axis + 1);
   for (int64_t outer = 0; outer < shape.elems() / (inner * shape[axis]); ++outer) {
     for (int64_t i = 0; i < inner; ++i) line(outer * shape[axis] * inner + i, inner, shape[axis]);
   }

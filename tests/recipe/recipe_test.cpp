@@ -453,7 +453,7 @@ std::vector<BadFile> bad_files() {
       {"misspelt option", with_layers("{ conv2d = { out = 6, kernal = 5 }, name = \"conv2\" },"),
        R"(m.toml:3:25: conv2d "conv2" has no key "kernal"; did you mean "kernel"?)"},
       {"option of nothing near", with_layers("{ dropout = { zzzzzz = 5 } },"),
-       R"(m.toml:3:17: dropout "dropout1" has no key "zzzzzz"; possible: p)"},
+       R"(m.toml:3:17: dropout "dropout1" has no key "zzzzzz"; possible: p, spatial)"},
       {"option where there is none", with_layers("{ relu = { slope = 5 } },"),
        R"(m.toml:3:14: relu "relu1" has no key "slope"; it takes none)"},
       {"unknown layer by name", with_layers("\"rellu\","),
