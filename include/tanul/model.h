@@ -426,6 +426,7 @@ class TANUL_API ModelBuilder {
   Var hardswish(Var x, const std::string& name = {});
   Var hardtanh(Var x, const std::string& name = {});
   Var mish(Var x, const std::string& name = {});
+  Var softsign(Var x, const std::string& name = {});
   // Over one axis of a sample; 0: C.
   Var softmax(Var x, int axis = 0, const std::string& name = {});
   Var log_softmax(Var x, int axis = 0, const std::string& name = {});

@@ -17,6 +17,7 @@
 #include "kernels/activation/sigmoid.h"
 #include "kernels/activation/silu.h"
 #include "kernels/activation/softplus.h"
+#include "kernels/activation/softsign.h"
 #include "kernels/activation/tanh.h"
 #include "kernels/activation/threshold.h"
 #include "kernels/activation/threshold_relu.h"

@@ -30,8 +30,7 @@ int launch(Stream* stream, const StepArgs& args) {
 
 constexpr Implementation kSigmoid[] = {
     {"elementwise", supports_all, no_workspace, launch<SigmoidSlope>}};
-constexpr Implementation kTanh[] = {
-    {"elementwise", supports_all, no_workspace, launch<TanhSlope>}};
+constexpr Implementation kTanh[] = {{"elementwise", supports_all, no_workspace, launch<TanhSlope>}};
 
 }  // namespace
 

@@ -74,21 +74,33 @@ Var ModelBuilder::sigmoid(Var x, const std::string& name) {
 Var ModelBuilder::tanh(Var x, const std::string& name) { return activation(x, "tanh", {}, name); }
 Var ModelBuilder::relu6(Var x, const std::string& name) { return activation(x, "relu6", {}, name); }
 Var ModelBuilder::gelu(Var x, const std::string& name) { return activation(x, "gelu", {}, name); }
-Var ModelBuilder::gelu_tanh(Var x, const std::string& name) { return activation(x, "gelu_tanh", {}, name); }
+Var ModelBuilder::gelu_tanh(Var x, const std::string& name) {
+  return activation(x, "gelu_tanh", {}, name);
+}
 Var ModelBuilder::silu(Var x, const std::string& name) { return activation(x, "silu", {}, name); }
-Var ModelBuilder::logsigmoid(Var x, const std::string& name) { return activation(x, "logsigmoid", {}, name); }
-Var ModelBuilder::hardswish(Var x, const std::string& name) { return activation(x, "hardswish", {}, name); }
+Var ModelBuilder::logsigmoid(Var x, const std::string& name) {
+  return activation(x, "logsigmoid", {}, name);
+}
+Var ModelBuilder::hardswish(Var x, const std::string& name) {
+  return activation(x, "hardswish", {}, name);
+}
+Var ModelBuilder::softsign(Var x, const std::string& name) {
+  return activation(x, "softsign", {}, name);
+}
 Var ModelBuilder::mish(Var x, const std::string& name) { return activation(x, "mish", {}, name); }
-Var ModelBuilder::hardsigmoid(Var x, const std::string& name) { return activation(x, "hardsigmoid", {}, name); }
-Var ModelBuilder::hardtanh(Var x, const std::string& name) { return activation(x, "hardtanh", {}, name); }
+Var ModelBuilder::hardsigmoid(Var x, const std::string& name) {
+  return activation(x, "hardsigmoid", {}, name);
+}
+Var ModelBuilder::hardtanh(Var x, const std::string& name) {
+  return activation(x, "hardtanh", {}, name);
+}
 
 Var ModelBuilder::prelu(Var x, const PreluOptions& o) {
   const Value& in = checked_input(*impl_, "prelu", x);
   const std::string layer = take_name(*impl_, o.name, "prelu", "prelu");
   const int64_t slopes = o.per_channel ? in.shape[1] : 1;
   const Init init = o.init.kind == Init::Kind::automatic ? Init::constant(0.25) : o.init;
-  const ValueId slope =
-      add_parameter(*impl_, layer + ".weight", Shape{slopes}, init, Role::norm);
+  const ValueId slope = add_parameter(*impl_, layer + ".weight", Shape{slopes}, init, Role::norm);
   return add_layer(*impl_, OpKind::prelu_fwd, layer, {x.id, slope}, Params::of(PreluParams{}),
                    slopes == 1 ? "prelu" : "prelu per channel");
 }

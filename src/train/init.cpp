@@ -29,9 +29,9 @@ double gain_of(const std::string& activation, double slope) {
     for (int i = 0; i < info->param_count(); ++i) defaults[i] = info->def->params[i].otherwise;
     return info->def->gain == nullptr ? 1 : info->def->gain(defaults);
   }
-  for (const char* linear : {"linear", "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-                             "conv_transpose2d", "conv_transpose3d", "identity", "softmax",
-                             "log_softmax"}) {
+  for (const char* linear :
+       {"linear", "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+        "conv_transpose3d", "identity", "softmax", "log_softmax"}) {
     if (activation == linear) return 1;
   }
   fail(Code::not_found, "gain_of: there is no activation \"{}\"", activation);

@@ -93,6 +93,9 @@ const std::vector<ActivationReference>& activation_references() {
        [](Real x, P p) -> Real { return is_between(x, p[0], p[1]) ? 1 : 0; },
        true,
        {{-2.0, 3.0}}},
+      {OpKind::softsign_fwd,
+       [](Real x, P) { return std::isinf(x) ? std::copysign(1, x) : x / (1 + std::abs(x)); },
+       [](Real x, P) { return 1 / ((1 + std::abs(x)) * (1 + std::abs(x))); }},
       {OpKind::mish_fwd, [](Real x, P) { return x * std::tanh(softplus(x)); },
        [](Real x, P) {
          const Real c = 1 / std::cosh(softplus(x));
