@@ -846,11 +846,11 @@ loss = "softmax_cross_entropy"
   EXPECT_EQ(recipe.model.output_shape(), Shape{3});
 
   EXPECT_EQ(error_of(with_layers("{ pad = { channels = 3 } }")),
-            "m.toml:3:25: pad \"pad1\": channels must be [before, after], got 1 numbers");
+            "m.toml:3:24: pad \"pad1\": channels must be [before, after], got 1 numbers");
   EXPECT_EQ(
       error_of(with_layers("{ reshape = { shape = \"flat\" } }")),
-      "m.toml:3:26: reshape \"reshape1\": shape must be a whole number or a list of them, not "
-      "a string");
+      "m.toml:3:25: reshape \"reshape1\": shape must be a whole number or a list of them, not "
+      "a string (\"flat\")");
   EXPECT_EQ(error_of(with_layers("{ upsample = { size = 2, scale = 2 } }")),
             "m.toml:3:5: upsample \"upsample1\": either size or scale must be given");
 }
