@@ -23,16 +23,17 @@ OpCase make(const std::string& why, const Shape& x, const Params& params) {
   return {"pad " + why, OpKind::pad_fwd, params, {{x, {}}}, {0}, {}, 1, true};
 }
 
-// Walks to place `at` of an axis of n elements, one step at a time: a mirrored walk turns round at both
-// ends, a replicated one stays there. -1 outside of what is there.
+// Which element is at place `at` of an axis of n elements: walks there from the nearest end, one step at a
+// time. A mirrored walk turns round at both ends, a replicated one stays there. -1: there is none.
 int64_t element_at(PadMode mode, int64_t at, int64_t n) {
-  const int64_t step = at < 0 ? -1 : 1;
-  int64_t element = 0, direction = step;
-  for (int64_t i = 0; i != at; i += step) {
+  if (at >= 0 && at < n) return at;
+  if (mode == PadMode::constant) return -1;
+  int64_t element = at < 0 ? 0 : n - 1, direction = at < 0 ? -1 : 1;
+  for (int64_t steps = at < 0 ? -at : at - n + 1; steps > 0; --steps) {
     const bool is_at_end = element + direction < 0 || element + direction >= n;
-    if (is_at_end && mode == PadMode::constant) return -1;
-    if (is_at_end && mode == PadMode::reflect) direction = -direction;
-    if (!is_at_end || mode == PadMode::reflect) element += direction;
+    if (is_at_end && mode == PadMode::replicate) break;
+    if (is_at_end) direction = -direction;
+    element += direction;
   }
   return element;
 }
