@@ -115,10 +115,12 @@ Var make_upsample(const LayerContext& l) {
 }
 
 template <Var (ModelBuilder::*kMethod)(Var, int64_t, const std::string&)>
-Var make_shuffle(const LayerContext& l) {
-  constexpr bool is_of_channels = kMethod == &ModelBuilder::channel_shuffle;
-  return (l.builder.*kMethod)(
-      l.x(), l.options.required_integer(is_of_channels ? "groups" : "factor"), l.name);
+Var make_pixels(const LayerContext& l) {
+  return (l.builder.*kMethod)(l.x(), l.options.required_integer("factor"), l.name);
+}
+
+Var make_channel_shuffle(const LayerContext& l) {
+  return l.builder.channel_shuffle(l.x(), l.options.required_integer("groups"), l.name);
 }
 
 template <Var (ModelBuilder::*kMethod)(Var, Var, const std::string&)>
@@ -164,9 +166,9 @@ std::vector<LayerKind> shape_layers() {
       {"crop", "crop", {"begin", "size"}, make_crop},
       {"pad", "pad", {"pad", "mode", "value", "channels"}, make_pad},
       {"upsample", "upsample", {"size", "scale", "mode", "align_corners"}, make_upsample},
-      {"pixel_shuffle", "pixel_shuffle", {"factor"}, make_shuffle<&B::pixel_shuffle>},
-      {"pixel_unshuffle", "pixel_unshuffle", {"factor"}, make_shuffle<&B::pixel_unshuffle>},
-      {"channel_shuffle", "channel_shuffle", {"groups"}, make_shuffle<&B::channel_shuffle>},
+      {"pixel_shuffle", "pixel_shuffle", {"factor"}, make_pixels<&B::pixel_shuffle>},
+      {"pixel_unshuffle", "pixel_unshuffle", {"factor"}, make_pixels<&B::pixel_unshuffle>},
+      {"channel_shuffle", "channel_shuffle", {"groups"}, make_channel_shuffle},
       arithmetic<&B::add>("add"),
       arithmetic<&B::subtract>("subtract"),
       arithmetic<&B::multiply>("multiply"),
