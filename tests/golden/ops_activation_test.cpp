@@ -124,7 +124,7 @@ void check_softmax(const GoldenCase& c) {
   std::vector<double> y_bound = relative(y_want, 4);
   for (double& value : y_bound) value += 0x1p-52;  // of the recorded doubles
   std::vector<double> bound;
-  const int64_t inner = x.shape.elems_from(counted), extent = x.shape[counted];
+  const int64_t inner = x.shape.elems_from(counted + 1), extent = x.shape[counted];
   for (int64_t i = 0; i < x.elems(); ++i) {
     const int64_t start = i / (inner * extent) * inner * extent + i % inner;
     double T = 0;
