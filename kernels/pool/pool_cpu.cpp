@@ -5,8 +5,9 @@
 //
 // A tile is a run of whole channels (n, c), whose number depends on their size only; one worker
 // computes it. Windows of a row that lie inside the input's width go through the vector primitives
-// (stride 1 or 2, no dilation, one slice of depth), the others one at a time. Meets the memory roof.
-// Deterministic: in the backward steps each element of dx gets its sums in row order of the windows.
+// (stride 1 or 2, no dilation of rows and columns), a slice of the depth at a time; the others one by
+// one. Meets the memory roof. Deterministic: in the backward steps each element of dx gets its sums in
+// row order of the windows.
 #include <algorithm>
 #include <cstring>
 
@@ -71,8 +72,7 @@ struct SlidingWindows : Volume {
   }
   // Can the vector primitives compute rows of windows?
   bool has_rows() const {
-    return params.kernel[0] == 1 && params.stride[2] <= 2 && params.dilation[1] == 1 &&
-           params.dilation[2] == 1;
+    return params.stride[2] <= 2 && params.dilation[1] == 1 && params.dilation[2] == 1;
   }
   // Windows [first, last) of a row that lie inside the width.
   int64_t first_inside() const {
@@ -83,11 +83,12 @@ struct SlidingWindows : Volume {
     return room < 0 ? first_inside()
                     : std::max(first_inside(), std::min(Q(), room / params.stride[2] + 1));
   }
-  // The row of windows from (z, p, first) on.
+  // `count` windows of rows h in one slice of the depth; `at` is the upper left element of the first.
   cpu::PoolRow row(const float* x, int64_t at, const Range& h, int64_t count) const {
     return {x + at,           W(),  static_cast<int32_t>(h.end - h.begin), params.kernel[2],
             params.stride[2], count};
   }
+  int64_t stride_w() const { return params.stride[2]; }
 };
 
 // Windows that divide each axis as evenly as can be.
@@ -102,6 +103,7 @@ struct AdaptiveWindows : Volume {
   int64_t first_inside() const { return Q(); }
   int64_t last_inside() const { return Q(); }
   cpu::PoolRow row(const float*, int64_t, const Range&, int64_t) const { return {}; }
+  int64_t stride_w() const { return 1; }
 };
 
 // Calls body(channel) for every channel, in tiles of about kElementwiseTile elements.
@@ -115,20 +117,26 @@ void for_channels(Stream* stream, const Volume& shape, const Body& body) {
   });
 }
 
-// Calls one(q) for the windows of row (z, p) that are computed alone, and row(first, count, at) for
-// those between them that the vector primitives take; `at` is where the first of these begins in x.
+// Calls one(q) for the windows of row (z, p) that are computed alone, and row(first, count, w) for those
+// between them that the vector primitives take; w is the first column of these.
 template <typename Windows, typename One, typename Row>
-void for_windows(const Windows& shape, const Range& d, const Range& h, const One& one,
-                 const Row& row) {
+void for_windows(const Windows& shape, const One& one, const Row& row) {
   const int64_t Q = shape.Q();
   const int64_t first = shape.has_rows() ? shape.first_inside() : Q;
   const int64_t last = shape.has_rows() ? shape.last_inside() : Q;
   for (int64_t q = 0; q < first; ++q) one(q);
-  if (first < last) {
-    const int64_t w = shape.range(2, first).begin;
-    row(first, last - first, (d.begin * shape.H() + h.begin) * shape.W() + w);
-  }
+  if (first < last) row(first, last - first, shape.range(2, first).begin);
   for (int64_t q = std::max(first, last); q < Q; ++q) one(q);
+}
+
+// Calls body(i, n, at) for pieces of at most kPiece of `count` windows: windows [i, i + n), of which the
+// first begins at `at` in x.
+constexpr int64_t kPiece = 64;
+template <typename Windows, typename Body>
+void for_pieces(const Windows& shape, int64_t count, int64_t at, const Body& body) {
+  for (int64_t i = 0; i < count; i += kPiece) {
+    body(i, std::min(kPiece, count - i), at + i * shape.stride_w());
+  }
 }
 
 // ---- maximum ----------------------------------------------------------------------------------
@@ -153,6 +161,32 @@ void max_window(const Volume& shape, const float* x, const Range& d, const Range
   if (argmax != nullptr) *argmax = static_cast<int32_t>(best_at);
 }
 
+// y and argmax [count]: the maxima of windows in one slice of the depth, taken against what the slices
+// before it gave.
+template <typename Windows>
+void max_slice(const Windows& shape, const float* x, int64_t at, const Range& h, int64_t count,
+               float* y, int32_t* argmax) {
+  for_pieces(shape, count, at, [&](int64_t i, int64_t n, int64_t from) {
+    float value[kPiece];
+    int32_t position[kPiece];
+    cpu::max_pool_row(shape.row(x, from, h, n), static_cast<int32_t>(from), value,
+                      argmax == nullptr ? nullptr : position);
+    // greater, or the first NaN; without branches, so that the loops become vectors
+    float* best = y + i;
+    if (argmax != nullptr) {
+      int32_t* best_at = argmax + i;
+      for (int64_t j = 0; j < n; ++j) {
+        const bool is_taken = !(value[j] <= best[j]) & (best[j] == best[j]);
+        best_at[j] = is_taken ? position[j] : best_at[j];
+      }
+    }
+    for (int64_t j = 0; j < n; ++j) {
+      const bool is_taken = !(value[j] <= best[j]) & (best[j] == best[j]);
+      best[j] = is_taken ? value[j] : best[j];
+    }
+  });
+}
+
 // One channel: x [D, H, W], y and argmax [Z, P, Q].
 template <typename Windows>
 void max_pool_channel(const Windows& shape, const float* x, float* y, int32_t* argmax) {
@@ -161,14 +195,20 @@ void max_pool_channel(const Windows& shape, const float* x, float* y, int32_t* a
     for (int64_t p = 0; p < shape.P(); ++p) {
       const Range h = shape.range(1, p);
       for_windows(
-          shape, d, h,
+          shape,
           [&](int64_t q) {
             max_window(shape, x, d, h, shape.range(2, q), y + q,
                        argmax == nullptr ? nullptr : argmax + q);
           },
-          [&](int64_t first, int64_t count, int64_t at) {
+          [&](int64_t first, int64_t count, int64_t w) {
+            int32_t* positions = argmax == nullptr ? nullptr : argmax + first;
+            int64_t at = (d.begin * shape.H() + h.begin) * shape.W() + w;
             cpu::max_pool_row(shape.row(x, at, h, count), static_cast<int32_t>(at), y + first,
-                              argmax == nullptr ? nullptr : argmax + first);
+                              positions);
+            for (int64_t i = d.begin + d.step; i < d.end; i += d.step) {
+              at += d.step * shape.H() * shape.W();
+              max_slice(shape, x, at, h, count, y + first, positions);
+            }
           });
       y += shape.Q();
       if (argmax != nullptr) argmax += shape.Q();
@@ -220,6 +260,17 @@ float window_sum(const Volume& shape, const float* x, const Range& d, const Rang
   return total;
 }
 
+// y [count] += the sums of windows in one slice of the depth.
+template <typename Windows>
+void add_slice(const Windows& shape, const float* x, int64_t at, const Range& h, int64_t count,
+               float* y) {
+  for_pieces(shape, count, at, [&](int64_t i, int64_t n, int64_t from) {
+    float sums[kPiece];
+    cpu::average_pool_row(shape.row(x, from, h, n), 1.0f, sums);
+    for (int64_t j = 0; j < n; ++j) y[i + j] += sums[j];
+  });
+}
+
 template <typename Windows>
 void average_channel(const Windows& shape, const float* x, float* y) {
   for (int64_t z = 0; z < shape.Z(); ++z) {
@@ -231,10 +282,19 @@ void average_channel(const Windows& shape, const float* x, float* y) {
         return static_cast<float>(counted * shape.counted(2, q));
       };
       for_windows(
-          shape, d, h,
+          shape,
           [&](int64_t q) { y[q] = window_sum(shape, x, d, h, shape.range(2, q)) / divisor(q); },
-          [&](int64_t first, int64_t count, int64_t at) {
-            cpu::average_pool_row(shape.row(x, at, h, count), divisor(first), y + first);
+          [&](int64_t first, int64_t count, int64_t w) {
+            int64_t at = (d.begin * shape.H() + h.begin) * shape.W() + w;
+            const bool is_one = d.end - d.begin == 1;
+            cpu::average_pool_row(shape.row(x, at, h, count), is_one ? divisor(first) : 1.0f,
+                                  y + first);
+            if (is_one) return;
+            for (int64_t i = d.begin + 1; i < d.end; ++i) {
+              at += shape.H() * shape.W();
+              add_slice(shape, x, at, h, count, y + first);
+            }
+            for (int64_t q = first; q < first + count; ++q) y[q] /= divisor(first);
           });
       y += shape.Q();
     }

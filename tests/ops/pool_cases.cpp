@@ -77,6 +77,8 @@ void add_windows(std::vector<OpCase>& cases) {
   add("of a volume", pool_params({2, 2, 2}, {2, 2, 2}), {2, 3, 5, 6, 7});
   add("of a clip: space alone", pool_params({1, 3, 3}, {1, 2, 2}), {1, 2, 4, 9, 8});
   add("of a clip: time alone", pool_params({3, 1, 1}, {2, 1, 1}), {1, 2, 7, 4, 5});
+  add("of a volume with long rows: several pieces", pool_params({3, 2, 2}, {1, 1, 2}),
+      {1, 2, 4, 3, 300});
   p = pool_params({2, 3, 4}, {1, 2, 3});
   p.pad_begin[0] = 1;
   p.pad_begin[1] = 2;
@@ -203,6 +205,16 @@ std::vector<OpCase> pool_cases() {
   add_values("max pool with NaN, overlapping", overlapping,
              list({1, 2, 3, NAN, 7, 0, -1, 4, 9, 8, 2, 6, 1, 3, 5, 7, 2, 4, 8}));
   add_values("max pool of negative infinity", overlapping, list({-inf}));
+  const auto add_volume = [&](const std::string& name, const Fill& fill) {
+    PoolParams p = pool_params({3, 2, 2}, {1, 1, 1});
+    p.pad_begin[0] = 1;
+    cases.push_back(make(name, OpKind::max_pool_fwd, Params::of(p), {1, 2, 4, 5, 70}, fill));
+    cases.back().has_gradient_check = false;
+  };
+  add_volume("max pool of a volume of few different values: the first slice keeps a tie",
+             {Fill::integers, 1, {}});
+  add_volume("max pool of a volume with NaN: the first of all slices",
+             list({1, 2, 3, NAN, 7, 0, -1, 4, 9, 8, 2, 6, 1, 3, 5, 7, 2, 4, 8}));
   add_values("max pool of infinities", overlapping, list({-inf, inf, 0, 5, -inf}));
   return cases;
 }
