@@ -216,8 +216,17 @@ struct LocalResponseNormOptions {
   std::string name = {};
 };
 
+// Parametric ReLU: y = x where x > 0, else a learned slope times x.
+struct PreluOptions {
+  bool per_channel = false;  // a slope for each channel; else one for all
+  Init init = {};            // default 0.25, as in He et al. 2015
+  std::string name = {};
+};
+
 struct DropoutOptions {
   double p = 0.5;  // probability of zero, 0 <= p < 1
+  // Drops whole channels of {C, …}: neighbouring elements say nearly the same (J. Tompson et al., 2015).
+  bool spatial = false;
   std::string name = {};
 };
 
@@ -227,6 +236,61 @@ struct SoftmaxCrossEntropyOptions {
   std::optional<int32_t> ignore_index = {};  // samples with this label count for nothing
   Reduction reduction = Reduction::mean;
   double weight = 1;  // of this loss, where a network has several
+  std::string name = {};
+};
+
+// x[begin … end - 1] along one axis of a sample.
+struct SliceOptions {
+  int axis = 0;  // 0: C
+  int64_t begin = 0;
+  std::optional<int64_t> end = {};  // exclusive; default: the extent
+  std::string name = {};
+};
+
+// Of each spatial axis the `size` elements from `begin` on.
+struct CropOptions {
+  std::vector<int64_t> begin;  // one number for each spatial axis
+  std::vector<int64_t> size;
+  std::string name = {};
+};
+
+// What padding is made of: one value; x mirrored at its first and last element, which are not repeated (so
+// less than an extent can be added); the first and the last element again.
+enum class PadWith { constant, reflect, replicate };
+
+// Elements round the spatial axes, and channels, which are constant.
+struct PadOptions {
+  // How many: one number for all sides; one for each spatial axis; or those before each axis, then
+  // those behind each: {top, left, bottom, right}.
+  std::vector<int64_t> pad = {};
+  PadWith mode = PadWith::constant;
+  double value = 0;  // of the mode constant
+  int64_t channels_before = 0;
+  int64_t channels_after = 0;
+  std::string name = {};
+};
+
+// Where an output element lies in x, and how x is read there; kernels/upsample/upsample.h has the
+// formulas. linear: also bilinear and trilinear; cubic: four elements an axis, a = -0.75.
+enum class UpsampleMode { nearest, nearest_exact, linear, cubic };
+
+// Other spatial extents, larger or smaller (without a low-pass filter). Either size or scale is given: one
+// number for all spatial axes, or one for each.
+struct UpsampleOptions {
+  std::vector<int64_t> size = {};
+  std::vector<double> scale = {};  // output = floor(input scale)
+  UpsampleMode mode = UpsampleMode::nearest;
+  // linear, cubic: the corner elements stay at the corners. Else elements are areas whose edges do.
+  bool align_corners = false;
+  std::string name = {};
+};
+
+// y = weight[c] x + bias[c], learned; starts at 1 and 0.
+struct ScaleShiftOptions {
+  bool scale = true;
+  bool shift = true;
+  Init weight_init = {};
+  Init bias_init = {};
   std::string name = {};
 };
 
@@ -340,13 +404,65 @@ class TANUL_API ModelBuilder {
   Var group_norm(Var x, const GroupNormOptions& options);
   Var instance_norm(Var x, const InstanceNormOptions& options = {});
   Var local_response_norm(Var x, const LocalResponseNormOptions& options = {});
+  // Activations, element by element; docs/MODEL.md has the formulas. Every one that tanul knows can be
+  // made by its name with its parameters in the order of that table (those left out: the defaults).
+  Var activation(Var x, const std::string& kind, const std::vector<double>& params = {},
+                 const std::string& name = {});
   Var relu(Var x, const std::string& name = {});
+  Var leaky_relu(Var x, double alpha = 0.01, const std::string& name = {});
+  Var prelu(Var x, const PreluOptions& options = {});  // slopes are "prelu1.weight"
+  Var relu6(Var x, const std::string& name = {});
+  Var elu(Var x, double alpha = 1, const std::string& name = {});
+  Var selu(Var x, const std::string& name = {});
+  Var celu(Var x, double alpha = 1, const std::string& name = {});
+  Var gelu(Var x, const std::string& name = {});
+  Var gelu_tanh(Var x, const std::string& name = {});
+  Var silu(Var x, const std::string& name = {});
+  Var softplus(Var x, double beta = 1, const std::string& name = {});
   Var sigmoid(Var x, const std::string& name = {});
+  Var logsigmoid(Var x, const std::string& name = {});
   Var tanh(Var x, const std::string& name = {});
+  Var hardsigmoid(Var x, const std::string& name = {});
+  Var hardswish(Var x, const std::string& name = {});
+  Var hardtanh(Var x, const std::string& name = {});
+  Var mish(Var x, const std::string& name = {});
+  Var softsign(Var x, const std::string& name = {});
+  // Over one axis of a sample; 0: C.
+  Var softmax(Var x, int axis = 0, const std::string& name = {});
+  Var log_softmax(Var x, int axis = 0, const std::string& name = {});
   Var flatten(Var x, const std::string& name = {});     // {C, H, W} -> {C H W}
   Var add(Var a, Var b, const std::string& name = {});  // equal shapes
   Var concat(const std::vector<Var>& xs, int axis = 0, const std::string& name = {});  // axis 0: C
   Var dropout(Var x, const DropoutOptions& options = {});
+  // Moves. Axes are those of a sample: 0 is C.
+  Var flatten(Var x, int axis, const std::string& name = {});  // axes from this one on become one
+  // The same elements in the same order; one extent may be -1: what is left over.
+  Var reshape(Var x, const std::vector<int64_t>& shape, const std::string& name = {});
+  Var slice(Var x, const SliceOptions& options);
+  Var crop(Var x, const CropOptions& options);
+  Var pad(Var x, const PadOptions& options);
+  Var upsample(Var x, const UpsampleOptions& options);
+  // Axis i of y is axis order[i] of x: {1, 2, 0} puts channels last.
+  Var transpose(Var x, const std::vector<int>& order, const std::string& name = {});
+  // {C r r, H, W} -> {C, H r, W r}: channel (c, i, j) becomes row i and column j of a square of r × r, and
+  // back (W. Shi et al., 2016).
+  Var pixel_shuffle(Var x, int64_t factor, const std::string& name = {});
+  Var pixel_unshuffle(Var x, int64_t factor, const std::string& name = {});
+  // Channel (g, k) of `groups` × C / groups becomes channel (k, g) (X. Zhang et al., ShuffleNet, 2017).
+  Var channel_shuffle(Var x, int64_t groups, const std::string& name = {});
+  // Arithmetic. Extents of 1 are repeated, and so are axes that one sample has in front of the
+  // other's: {C, H, W} with {C, 1, 1}, {H, W} or {W}. Equal values share the gradient of a maximum.
+  Var subtract(Var a, Var b, const std::string& name = {});
+  Var multiply(Var a, Var b, const std::string& name = {});
+  Var divide(Var a, Var b, const std::string& name = {});
+  Var maximum(Var a, Var b, const std::string& name = {});
+  Var minimum(Var a, Var b, const std::string& name = {});
+  Var scale_shift(Var x, const ScaleShiftOptions& options = {});
+  // Over these axes, which vanish, or stay with an extent of 1.
+  Var reduce_sum(Var x, const std::vector<int>& axes, bool keep = false,
+                 const std::string& name = {});
+  Var reduce_mean(Var x, const std::vector<int>& axes, bool keep = false,
+                  const std::string& name = {});
 
   // A network may have several losses; their sum, each times its weight, is trained.
   // Targets are class indices (i32: one a sample, or one for each position {...} behind the classes)

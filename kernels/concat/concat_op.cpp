@@ -91,6 +91,7 @@ const OpDef op_concat_fwd{
     .doc = "y = x0, x1, ... behind each other along one axis",
     .infer = infer_fwd,
     .grad = grad,
+    .onnx = "Concat",
 };
 
 const OpDef op_concat_bwd{

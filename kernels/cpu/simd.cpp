@@ -9,6 +9,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/activation/definition.h"
+
 // SSSE3 and the finer AVX-512 variants would only add build time.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
@@ -17,13 +19,18 @@
 // clang-format off
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
+#include "kernels/activation/vector-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace tanul::cpu::HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
+// The formulas of the activations that layers apply while they write their output.
+#include "kernels/activation/relu.h"
+#include "kernels/activation/sigmoid.h"
+#include "kernels/activation/tanh.h"
+
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
@@ -78,34 +85,9 @@ HWY_INLINE void map(const float* a, const float* b, float* y, int64_t n, const O
                      HWY_ATTR { store(op(load(a + i), load(b + i)), y + i); });
 }
 
-HWY_INLINE V relu(V x) { return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(D())), x); }
-
-// 1 / (1 + exp(-x)); exp is clamped where it would leave its range.
-HWY_INLINE V sigmoid(V x) {
-  const D d;
-  const V one = hn::Set(d, 1.0f);
-  const V e = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 100.0f)));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Div(one, hn::Add(one, e)));
-}
-
-// An odd polynomial near 0, where the quotient below would cancel; else 1 - 2 / (exp(2 |x|) + 1).
-// The polynomial is Cephes' tanhf (S. Moshier), for |x| < 0.625.
-HWY_INLINE V tanh(V x) {
-  const D d;
-  const V one = hn::Set(d, 1.0f);
-  const V magnitude = hn::Abs(x);
-  const V square = hn::Mul(x, x);
-  V p = hn::Set(d, -5.70498872745e-3f);
-  p = hn::MulAdd(p, square, hn::Set(d, 2.06390887954e-2f));
-  p = hn::MulAdd(p, square, hn::Set(d, -5.37397155531e-2f));
-  p = hn::MulAdd(p, square, hn::Set(d, 1.33314422036e-1f));
-  p = hn::MulAdd(p, square, hn::Set(d, -3.33332819422e-1f));
-  const V near = hn::MulAdd(hn::Mul(p, square), x, x);
-  const V bounded = hn::Min(magnitude, hn::Set(d, 20.0f));
-  const V e = hn::Exp(d, hn::Add(bounded, bounded));
-  const V far = hn::CopySign(hn::Sub(one, hn::Div(hn::Set(d, 2.0f), hn::Add(e, one))), x);
-  const V y = hn::IfThenElse(hn::Lt(magnitude, hn::Set(d, 0.625f)), near, far);
-  return hn::IfThenElse(hn::IsNaN(x), x, y);
+template <class A>
+HWY_INLINE V activate(V x) {
+  return A::forward(Pack<D>(x), nullptr).v;
 }
 
 template <class Op>
@@ -191,52 +173,58 @@ void Transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, floa
   }
 }
 
-void ReluFwd(const float* x, float* y, int64_t n) {
-  map(x, y, n, [](V v) HWY_ATTR { return relu(v); });
-}
-void ReluBwd(const float* dy, const float* y, float* dx, int64_t n) {
-  map(dy, y, dx, n,
-      [](V g, V v) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(v, hn::Zero(D())), g); });
-}
-void SigmoidFwd(const float* x, float* y, int64_t n) {
-  map(x, y, n, [](V v) HWY_ATTR { return sigmoid(v); });
-}
-void SigmoidBwd(const float* dy, const float* y, float* dx, int64_t n) {
-  const V one = hn::Set(D(), 1.0f);
-  map(dy, y, dx, n, [&](V g, V v) HWY_ATTR { return hn::Mul(hn::Mul(g, v), hn::Sub(one, v)); });
-}
-void TanhFwd(const float* x, float* y, int64_t n) {
-  map(x, y, n, [](V v) HWY_ATTR { return tanh(v); });
-}
-void TanhBwd(const float* dy, const float* y, float* dx, int64_t n) {
-  const V one = hn::Set(D(), 1.0f);
-  map(dy, y, dx, n,
-      [&](V g, V v) HWY_ATTR { return hn::Mul(g, hn::Mul(hn::Sub(one, v), hn::Add(one, v))); });
-}
-
-void BiasActivation(float* y, float bias, int64_t n, ActivationKind activation) {
-  switch (activation) {
-    case ActivationKind::none: bias_map(y, bias, n, [](V v) HWY_ATTR { return v; }); break;
-    case ActivationKind::relu: bias_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); }); break;
-    case ActivationKind::sigmoid:
-      bias_map(y, bias, n, [](V v) HWY_ATTR { return sigmoid(v); });
-      break;
-    case ActivationKind::tanh: bias_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); }); break;
+void ExpShifted(const float* x, const float* shift, int64_t shift_step, double* e, int64_t n) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<float, decltype(d)> d_float;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto subtrahend = hn::Set(d, static_cast<double>(shift[0]));
+  const auto value = [&](const float* from, const float* minus) HWY_ATTR {
+    if (shift_step != 0) subtrahend = hn::PromoteTo(d, hn::LoadU(d_float, minus));
+    const auto v = hn::Sub(hn::PromoteTo(d, hn::LoadU(d_float, from)), subtrahend);
+    return hn::IfThenElse(hn::IsNaN(v), v, hn::Exp(d, v));
+  };
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(value(x + i, shift + i * shift_step), d, e + i);
+  if (i < n) {
+    const size_t rest = static_cast<size_t>(n - i);
+    HWY_ALIGN float from[hn::MaxLanes(D())] = {};
+    HWY_ALIGN float minus[hn::MaxLanes(D())] = {};
+    HWY_ALIGN double to[hn::MaxLanes(D())];
+    std::memcpy(from, x + i, rest * sizeof(float));
+    if (shift_step != 0) std::memcpy(minus, shift + i, rest * sizeof(float));
+    hn::StoreU(value(from, minus), d, to);
+    std::memcpy(e + i, to, rest * sizeof(double));
   }
 }
-void BiasRowActivation(float* y, const float* bias, int64_t n, ActivationKind activation) {
+
+HWY_FLATTEN void BiasActivation(float* y, float bias, int64_t n, ActivationKind activation) {
+  switch (activation) {
+    case ActivationKind::none: bias_map(y, bias, n, [](V v) HWY_ATTR { return v; }); break;
+    case ActivationKind::relu:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Relu>(v); });
+      break;
+    case ActivationKind::sigmoid:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Sigmoid>(v); });
+      break;
+    case ActivationKind::tanh:
+      bias_map(y, bias, n, [](V v) HWY_ATTR { return activate<Tanh>(v); });
+      break;
+  }
+}
+HWY_FLATTEN void BiasRowActivation(float* y, const float* bias, int64_t n,
+                                   ActivationKind activation) {
   switch (activation) {
     case ActivationKind::none:
       if (bias != nullptr) Accumulate(bias, y, n);
       break;
     case ActivationKind::relu:
-      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return relu(v); });
+      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return activate<Relu>(v); });
       break;
     case ActivationKind::sigmoid:
-      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return sigmoid(v); });
+      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return activate<Sigmoid>(v); });
       break;
     case ActivationKind::tanh:
-      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return tanh(v); });
+      bias_row_map(y, bias, n, [](V v) HWY_ATTR { return activate<Tanh>(v); });
       break;
   }
 }
@@ -435,12 +423,7 @@ HWY_EXPORT(MultiplyAdd);
 HWY_EXPORT(Scale);
 HWY_EXPORT(Sum);
 HWY_EXPORT(Transpose);
-HWY_EXPORT(ReluFwd);
-HWY_EXPORT(ReluBwd);
-HWY_EXPORT(SigmoidFwd);
-HWY_EXPORT(SigmoidBwd);
-HWY_EXPORT(TanhFwd);
-HWY_EXPORT(TanhBwd);
+HWY_EXPORT(ExpShifted);
 HWY_EXPORT(BiasActivation);
 HWY_EXPORT(BiasRowActivation);
 HWY_EXPORT(AffineU8);
@@ -468,17 +451,8 @@ void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, floa
   HWY_DYNAMIC_DISPATCH(Transpose)(x, ld_x, rows, columns, y, ld_y);
 }
 
-void relu_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(ReluFwd)(x, y, n); }
-void relu_bwd(const float* dy, const float* y, float* dx, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(ReluBwd)(dy, y, dx, n);
-}
-void sigmoid_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(SigmoidFwd)(x, y, n); }
-void sigmoid_bwd(const float* dy, const float* y, float* dx, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(SigmoidBwd)(dy, y, dx, n);
-}
-void tanh_fwd(const float* x, float* y, int64_t n) { HWY_DYNAMIC_DISPATCH(TanhFwd)(x, y, n); }
-void tanh_bwd(const float* dy, const float* y, float* dx, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(TanhBwd)(dy, y, dx, n);
+void exp_shifted(const float* x, const float* shift, int64_t shift_step, double* e, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(ExpShifted)(x, shift, shift_step, e, n);
 }
 
 void bias_activation(float* y, float bias, int64_t n, ActivationKind activation) {

@@ -24,13 +24,8 @@ float sum(const float* x, int64_t n);
 // y [columns, rows] = transpose of x [rows, columns], with rows ld_x and ld_y floats apart
 void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y, int64_t ld_y);
 
-// See activation.h. relu keeps NaN; sigmoid and tanh are accurate to a few units in the last place.
-void relu_fwd(const float* x, float* y, int64_t n);
-void relu_bwd(const float* dy, const float* y, float* dx, int64_t n);
-void sigmoid_fwd(const float* x, float* y, int64_t n);
-void sigmoid_bwd(const float* dy, const float* y, float* dx, int64_t n);
-void tanh_fwd(const float* x, float* y, int64_t n);
-void tanh_bwd(const float* dy, const float* y, float* dx, int64_t n);
+// e[i] = exp(x[i] - shift[i]), or exp(x[i] - *shift) where shift_step is 0. NaN stays NaN.
+void exp_shifted(const float* x, const float* shift, int64_t shift_step, double* e, int64_t n);
 
 // y = act(y + bias): the write-back of a convolution plane.
 void bias_activation(float* y, float bias, int64_t n, ActivationKind activation);

@@ -9,6 +9,7 @@
 
 #include "core/philox.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/tiling.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/op.h"
 
@@ -51,6 +52,32 @@ void philox_lanes(const Philox& philox, uint64_t first, uint32_t* words) {
   }
 }
 
+// One number decides for a whole plane of x [N, C, …].
+void launch_channels(Stream* stream, const Operand& shape, const Philox& philox,
+                     uint32_t dropped_below, float scale, const float* x, float* y) {
+  const int64_t channels = shape.dims[0] * shape.dims[1];
+  const int64_t plane = shape.elems() / channels;
+  const cpu::Blocks tiles = cpu::blocks_of_size(
+      channels, cpu::ceil_div(cpu::ceil_div(cpu::kElementwiseTile, plane), kBatch) * kBatch);
+  cpu::parallel_for(stream, tiles.count, [&](int64_t tile, int) {
+    uint32_t words[kBatch];
+    const int64_t end = tiles.begin(tile) + tiles.length(tile);
+    for (int64_t at = tiles.begin(tile); at < end; at += kBatch) {
+      philox_lanes(philox, static_cast<uint64_t>(at) / 4, words);
+      const int64_t count = std::min<int64_t>(kBatch, end - at);
+      for (int64_t i = 0; i < count; ++i) {
+        const float* from = x + (at + i) * plane;
+        float* to = y + (at + i) * plane;
+        if ((words[i] >> 8) < dropped_below) {
+          std::fill(to, to + plane, 0.0f);
+        } else {
+          for (int64_t k = 0; k < plane; ++k) to[k] = from[k] * scale;
+        }
+      }
+    }
+  });
+}
+
 int launch_dropout_philox(Stream* stream, const StepArgs& args) {
   const DropoutParams& params = args.params_as<DropoutParams>();
   const float* x = args.in[0].as<float>();
@@ -61,6 +88,10 @@ int launch_dropout_philox(Stream* stream, const StepArgs& args) {
       static_cast<uint32_t>(std::ceil(static_cast<double>(params.p) * 0x1p24));
   const float scale = static_cast<float>(1.0 / (1.0 - static_cast<double>(params.p)));
 
+  if (params.is_spatial != 0) {
+    launch_channels(stream, args.out[0], philox, dropped_below, scale, x, y);
+    return 0;
+  }
   static_assert(cpu::kElementwiseTile % kBatch == 0);
   cpu::parallel_ranges(stream, args.out[0].elems(), [&](int64_t begin, int64_t end) {
     uint32_t words[kBatch];

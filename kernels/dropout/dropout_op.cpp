@@ -15,6 +15,10 @@ void infer(InferContext& context) {
   if (context.dtype(0) != DType::f32) {
     context.reject("x is f32, got {}", dtype_name(context.dtype(0)));
   }
+  if (params.is_spatial != 0 && context.shape(0).rank() < 3) {
+    context.reject("whole channels are dropped of x [N, C, …] with axes behind C, got {}",
+                   context.shape(0).str());
+  }
   context.add_out(context.shape(0));
 }
 
@@ -36,6 +40,7 @@ const OpDef op_dropout_fwd{
     .flops = flops,
     .in_place = {{0, 0}, {-1, -1}},
     .identity_in_evaluation = true,
+    .onnx = "Dropout",
 };
 
 const OpDef op_dropout_bwd{

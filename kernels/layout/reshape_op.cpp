@@ -24,9 +24,12 @@ void infer(InferContext& context) {
   if (params.rank < 0 || params.rank > kMaxOperandRank) {
     context.reject("the new shape has {} axes, possible are 0 to {}", params.rank, kMaxOperandRank);
   }
-  const std::vector<int64_t> extents(params.extents, params.extents + params.rank);
-  for (int64_t extent : extents) {
-    if (extent < 1) context.reject("extents of the new shape are at least 1, got {}", extent);
+  std::vector<int64_t> extents(params.extents, params.extents + params.rank);
+  for (size_t i = 0; i < extents.size(); ++i) {
+    if (extents[i] == 0 && static_cast<int>(i) < x.rank()) extents[i] = x[static_cast<int>(i)];
+    if (extents[i] < 1) {
+      context.reject("extents of the new shape are at least 1, got {}", extents[i]);
+    }
   }
   const Shape y(extents);
   if (y.elems() != x.elems()) {
@@ -51,6 +54,7 @@ const OpDef op_reshape{
     .doc = "y = the elements of x in the same order under another shape",
     .infer = infer,
     .grad = grad,
+    .onnx = "Reshape",
 };
 
 }  // namespace tanul

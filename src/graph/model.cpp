@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "graph/builder.h"
+#include "kernels/activation/definition.h"
 
 namespace tanul {
 
@@ -119,28 +120,27 @@ namespace {
 
 using namespace build;
 
-// The gain of an activation's step; 0 where the step is none. `relu_fwd` is the activation "relu".
-double gain_of_step(const Node& node) {
-  std::string name = op_name(node.kind);
-  const size_t end = name.rfind("_fwd");
-  if (end == std::string::npos) return 0;
-  name.resize(end);
-  for (const char* layer : {"linear", "conv"}) {
-    if (name.rfind(layer, 0) == 0) return 0;
-  }
-  try {
-    return gain_of(name);
-  } catch (const Error&) {
-    return 0;  // no activation
-  }
-}
+// What the activation that reads `value` says: none has a gain of 0.
+struct Following {
+  double gain = 0;
+  bool is_rectifier = false;  // keeps about half of what it gets: He et al. 2015
+  bool is_selu = false;       // wants LeCun's variance: Klambauer et al. 2017
+};
 
-// The gain of the activation that reads `value`; 0 where none does.
-double following_gain(const Graph& graph, ValueId value) {
+Following following(const Graph& graph, ValueId value) {
   for (const Node& node : graph.nodes) {
     for (ValueId in : node.in) {
       if (in != value) continue;
+      if (const ActivationInfo* info = find_activation(node.kind)) {
+        const double* p = node.params.as<ActivationParams>().values;
+        Following result{info->def->gain == nullptr ? 1.0 : info->def->gain(p), false,
+                         node.kind == OpKind::selu_fwd};
+        result.is_rectifier = node.kind == OpKind::relu_fwd ||
+                              node.kind == OpKind::leaky_relu_fwd || node.kind == OpKind::relu6_fwd;
+        return result;
+      }
       switch (node.kind) {
+        case OpKind::prelu_fwd: return {rectifier_gain(0.25), true, false};
         // These leave an activation behind them as good as next to the layer.
         case OpKind::scale_shift_fwd:
         case OpKind::max_pool_fwd:
@@ -154,36 +154,40 @@ double following_gain(const Graph& graph, ValueId value) {
         case OpKind::group_norm_fwd:
         case OpKind::instance_norm_fwd:
         case OpKind::lrn_fwd:
-        case OpKind::reshape: return following_gain(graph, node.out.front());
-        default: return gain_of_step(node);
+        case OpKind::slice_fwd:
+        case OpKind::pad_fwd:
+        case OpKind::transpose_fwd:
+        case OpKind::upsample_fwd:
+        case OpKind::reshape: return following(graph, node.out.front());
+        default: return {};
       }
     }
   }
-  return 0;
+  return {};
 }
 
 // Replaces `automatic` by what suits the activation behind the layer.
 void resolve_inits(Model::Impl& model) {
   for (size_t i = 0; i < model.parameters.size(); ++i) {
     ParameterInfo& info = model.parameters[i];
-    double gain = 0;
+    Following behind;
     for (const Node& node : model.graph.nodes) {
       for (ValueId in : node.in) {
         // of shared weights, the first layer decides
-        if (in != model.parameter_values[i] || gain > 0) continue;
-        gain = following_gain(model.graph, node.out.front());
+        if (in != model.parameter_values[i] || behind.gain > 0) continue;
+        behind = following(model.graph, node.out.front());
       }
     }
-    info.following_gain = gain > 0 ? gain : 1.0;
+    info.following_gain = behind.gain > 0 ? behind.gain : 1.0;
     if (info.init.kind != Init::Kind::automatic) continue;
     if (info.is_bias) {
       info.init = Init::constant(0);
     } else if (model.default_init.kind != Init::Kind::automatic) {
       info.init = model.default_init;
     } else {
-      // the rectifiers: sqrt(2 / (1 + slope^2))
-      const bool is_rectified = gain > 1 && gain <= std::sqrt(2.0);
-      info.init = is_rectified ? Init::he_normal() : Init::glorot_uniform();
+      info.init = behind.is_rectifier ? Init::he_normal()
+                  : behind.is_selu    ? Init::lecun_normal()
+                                      : Init::glorot_uniform();
     }
   }
 }

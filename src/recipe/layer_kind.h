@@ -137,6 +137,7 @@ class OptionReader {
 struct LayerContext {
   ModelBuilder& builder;
   OptionReader& options;
+  const std::string& kind;  // "relu"
   const std::string& name;
   const std::vector<Var>& inputs;
 

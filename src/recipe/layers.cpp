@@ -67,7 +67,7 @@ MadeLayer make_layer(ModelBuilder& builder, const Source& source, const std::str
   const TableReader reader(source, options == nullptr ? &none : options,
                            fmt::format("{} \"{}\"", kind, name), layer->keys);
   OptionReader resolved(reader);
-  const Var out = layer->make({builder, resolved, name, inputs});
+  const Var out = layer->make({builder, resolved, kind, name, inputs});
   return {out, resolved.text()};
 }
 

@@ -60,7 +60,8 @@ double TableReader::real(const std::string& key, const TomlNode& node, const Ran
   if (!node.is_number()) {
     fail_at(source_, node.where, "{}: {} must be a number, not {}", what_, key, node.description());
   }
-  if (!std::isfinite(node.real)) {
+  const bool is_possible = std::isinf(node.real) && node.real == range.high;
+  if (!std::isfinite(node.real) && !is_possible) {
     fail_at(source_, node.where, "{}: {} must be finite, got {}", what_, key, node.real);
   }
   if (node.real < range.low || (range.open_low && node.real == range.low)) {
@@ -118,6 +119,19 @@ std::vector<double> TableReader::numbers(const std::string& key, const Range& ra
             node->description());
   }
   for (const TomlNode& item : node->items) out.push_back(real(key, item, range));
+  return out;
+}
+
+std::vector<int64_t> TableReader::required_integers(const std::string& key, int64_t low,
+                                                    int64_t high) const {
+  const TomlNode& node = required(key);
+  if (node.kind == TomlNode::Kind::integer) return {whole(key, node, low, high)};
+  if (node.kind != TomlNode::Kind::list) {
+    fail_at(source_, node.where, "{}: {} must be a whole number or a list of them, not {}", what_,
+            key, node.description());
+  }
+  std::vector<int64_t> out;
+  for (const TomlNode& item : node.items) out.push_back(whole(key, item, low, high));
   return out;
 }
 

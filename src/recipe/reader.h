@@ -37,6 +37,8 @@ class TableReader {
   bool boolean(const std::string& key, bool otherwise) const;
   std::string text(const std::string& key, const std::string& otherwise) const;
   std::vector<double> numbers(const std::string& key, const Range& range) const;
+  // A list of whole numbers; one number is a list of one. The key must be there.
+  std::vector<int64_t> required_integers(const std::string& key, int64_t low, int64_t high) const;
   // A number for all of `axes` axes, or a list of one for each: [h, w], [d, h, w]. The key must be there.
   std::vector<int64_t> required_extents(const std::string& key, size_t axes, int64_t low) const;
   // What stands before each of `axes` axes, then behind each: a number, a list of one for each axis,

@@ -9,6 +9,7 @@
 
 #include "core/format.h"
 #include "core/philox.h"
+#include "kernels/activation/definition.h"
 
 namespace tanul {
 
@@ -22,19 +23,16 @@ Fans fans_of(const Shape& shape) {
 }
 
 double gain_of(const std::string& activation, double slope) {
-  const auto is_one_of = [&](std::initializer_list<const char*> names) {
-    return std::find(names.begin(), names.end(), activation) != names.end();
-  };
-  if (is_one_of({"relu", "relu6", "elu", "gelu", "silu", "mish", "hard_swish", "softplus"})) {
-    return std::sqrt(2.0);
+  if (activation == "leaky_relu" || activation == "prelu") return rectifier_gain(slope);
+  if (const ActivationInfo* info = find_activation(activation.c_str())) {
+    double defaults[kMaxActivationParams] = {};
+    for (int i = 0; i < info->param_count(); ++i) defaults[i] = info->def->params[i].otherwise;
+    return info->def->gain == nullptr ? 1 : info->def->gain(defaults);
   }
-  if (is_one_of({"leaky_relu", "prelu"})) return std::sqrt(2 / (1 + slope * slope));
-  if (activation == "tanh") return 5.0 / 3.0;
-  if (activation == "selu") return 0.75;
-  if (is_one_of({"linear", "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-                 "conv_transpose2d", "conv_transpose3d", "identity", "sigmoid", "hard_sigmoid",
-                 "softsign", "softmax", "log_softmax"})) {
-    return 1;
+  for (const char* linear :
+       {"linear", "conv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+        "conv_transpose3d", "identity", "softmax", "log_softmax"}) {
+    if (activation == linear) return 1;
   }
   fail(Code::not_found, "gain_of: there is no activation \"{}\"", activation);
 }

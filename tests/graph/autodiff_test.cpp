@@ -139,7 +139,7 @@ TEST(Differentiate, BatchNormThatIsComputedAgain) {
   for (const Node& node : network.step.graph.nodes) {
     again += node.kind == OpKind::batchnorm_eval_fwd ? 1 : 0;
   }
-  EXPECT_EQ(again, 5);  // of all but the first: the gradient of tanh reads what tanh made
+  EXPECT_EQ(again, 6);  // of all: the gradient of tanh reads what batch norm made
 }
 
 TEST(Differentiate, OtherNormalisations) {
@@ -182,6 +182,37 @@ TEST(Differentiate, VolumesThroughTransposedConvolution) {
   x = m.tanh(
       m.conv_transpose3d(x, {.out = 2, .kernel = 2, .output_padding = {2, 0, 1}, .dilation = 3}));
   m.softmax_cross_entropy(m.linear(m.flatten(m.global_avg_pool(x)), {.out = 3}));
+  expect_gradients(m.build());
+}
+
+// A shortcut to more channels without weights, moves there and back, and gates that are broadcast.
+TEST(Differentiate, LayersThatMoveAndCombine) {
+  ModelBuilder m;
+  const Var x = m.scale_shift(m.input({2, 6, 6}));
+  const Var wide = m.pad(x, {.pad = {1, 0, 1, 2}, .mode = PadWith::reflect});  // {2, 8, 8}
+  const Var shortcut = m.pad(wide, {.channels_before = 2, .channels_after = 4});
+  Var y = m.add(m.conv2d(wide, {.out = 8, .kernel = 1}), shortcut);
+  y = m.crop(m.pixel_shuffle(m.tanh(y), 2), {.begin = {1, 2}, .size = {12, 12}});
+  y = m.channel_shuffle(m.pixel_unshuffle(y, 3), 3);  // {18, 4, 4}
+  const Var first = m.slice(y, {0, 0, 9}), second = m.slice(y, {.axis = 0, .begin = 9});
+  y = m.multiply(first, m.reduce_mean(second, {1, 2}, true));
+  y = m.divide(m.subtract(y, m.reduce_mean(first, {0})), m.sigmoid(second));
+  y = m.pad(y, {.pad = {1, 0}, .mode = PadWith::replicate});  // {9, 6, 4}
+  y = m.upsample(y, {.size = {5, 6}, .mode = UpsampleMode::linear});
+  y = m.upsample(y, {.scale = {1.5}, .mode = UpsampleMode::cubic, .align_corners = true});
+  y = m.flatten(m.transpose(y, {1, 2, 0}), 1);  // {7, 81}
+  y = m.reduce_sum(m.reshape(y, {7, -1, 27}), {0, 2});
+  m.softmax_cross_entropy(m.linear(y, {.out = 3}));
+  expect_gradients(m.build());
+}
+
+TEST(Differentiate, MaximaAndMinimaOfBroadcastSamples) {
+  ModelBuilder m;
+  const Var x = m.linear(m.input({4}), {.out = 6});
+  const Var pair = m.reshape(x, {2, 3});
+  const Var low = m.minimum(pair, m.slice(x, {.begin = 3}));  // {2, 3} with {3}
+  const Var high = m.maximum(m.upsample(pair, {.size = {6}}), x);
+  m.softmax_cross_entropy(m.linear(m.concat({m.flatten(low), m.flatten(high)}), {.out = 3}));
   expect_gradients(m.build());
 }
 

@@ -85,6 +85,59 @@ std::vector<RejectCase> concat_rejections() {
   };
 }
 
-std::vector<Rule> concat_rules() { return {}; }
+namespace {
+
+// Calls body(part, index in the part, index in the whole) for all elements.
+template <typename Body>
+void for_each_joined(const ConcatParams& p, const Shape& whole, Body&& body) {
+  const int64_t inner = whole.elems_from(p.axis + 1);
+  const int64_t extent = whole[p.axis];
+  for (int64_t i = 0; i < whole.elems(); ++i) {
+    const int64_t outer = i / (extent * inner);
+    int64_t at = i / inner % extent;
+    int part = 0;
+    while (at >= p.extents[part]) at -= p.extents[part++];
+    body(part, (outer * p.extents[part] + at) * inner + i % inner, i);
+  }
+}
+
+Tensors concat_fwd(const Params& params, const Tensors& in, const RefContext&) {
+  ConcatParams p = params.as<ConcatParams>();
+  Shape shape = in[0].shape;
+  shape[p.axis] = 0;
+  for (size_t i = 0; i < in.size(); ++i) {
+    p.extents[i] = in[i].shape[p.axis];
+    shape[p.axis] += p.extents[i];
+  }
+  RefTensor y(shape);
+  for_each_joined(p, shape, [&](int part, int64_t from, int64_t to) {
+    y[to] = in[static_cast<size_t>(part)][from];
+  });
+  return {y};
+}
+
+Tensors concat_bwd(const Params& params, const Tensors& in, const RefContext&) {
+  const ConcatParams& p = params.as<ConcatParams>();
+  Tensors dx;
+  for (int i = 0; i < p.count; ++i) {
+    Shape shape = in[0].shape;
+    shape[p.axis] = p.extents[i];
+    dx.emplace_back(shape);
+  }
+  for_each_joined(p, in[0].shape, [&](int part, int64_t to, int64_t from) {
+    dx[static_cast<size_t>(part)][to] = in[0][from];
+  });
+  for (int i = 0; i < p.count; ++i) {
+    if ((p.wanted >> i & 1) == 0) dx[static_cast<size_t>(i)] = RefTensor::absent();
+  }
+  return dx;
+}
+
+}  // namespace
+
+std::vector<Rule> concat_rules() {
+  return {{OpKind::concat_fwd, concat_fwd, nullptr, always},
+          {OpKind::concat_bwd, concat_bwd, nullptr, always}};
+}
 
 }  // namespace tanul::test

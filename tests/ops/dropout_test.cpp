@@ -28,7 +28,7 @@ struct Draw {
 // Dropout of a million ones.
 RefTensor masked_ones(const Draw& draw) {
   const RefTensor ones(Shape{kElems}, DType::f32, 1);
-  const Params params = Params::of(DropoutParams{draw.p, philox_stream(draw.layer)});
+  const Params params = Params::of(DropoutParams{draw.p, philox_stream(draw.layer), 0});
   const Step step{draw.kind, params, {ones}, {ones}, {draw.seed, draw.step, 0}};
   const ImplementationList& list = cpu_implementations(draw.kind);
   RunOptions options;

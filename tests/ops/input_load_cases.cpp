@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
 #include "kernels/input_load/input_load.h"
 #include "ops/cases.h"
 
@@ -84,6 +86,40 @@ std::vector<RejectCase> input_load_rejections() {
   };
 }
 
-std::vector<Rule> input_load_rules() { return {}; }
+namespace {
+
+Tensors input_load(const Params&, const Tensors& in, const RefContext&) {
+  const RefTensor& samples = in[0];
+  RefTensor x(samples.shape);
+  const int64_t channels = samples.shape.rank() == 2 ? 1 : samples.shape[1];
+  const int64_t plane = samples.shape.elems_from(samples.shape.rank() == 2 ? 1 : 2);
+  for (int64_t i = 0; i < x.elems(); ++i) {
+    const int64_t c = i / plane % channels;
+    const double value = samples.dtype == DType::u8 ? samples[i] / 255 : samples[i];
+    x[i] = (value - in[1][c]) / in[2][c];
+  }
+  return {x};
+}
+
+Bounds input_load_bounds(const BoundArgs& args) {
+  const Tensors& in = args.in;
+  // v scale + shift: two rounded factors, a product and a sum: 4 u (|v scale| + |shift|).
+  const RefTensor& samples = in[0];
+  const bool is_flat = samples.shape.rank() == 2;
+  const int64_t plane = samples.shape.elems_from(is_flat ? 1 : 2);
+  std::vector<double> bound;
+  for (int64_t i = 0; i < samples.elems(); ++i) {
+    const int64_t c = is_flat ? 0 : i / plane % samples.shape[1];
+    const double value = samples.dtype == DType::u8 ? samples[i] / 255 : std::abs(samples[i]);
+    bound.push_back(4 * kU * (value + std::abs(in[1][c])) / std::abs(in[2][c]) + kSmallest);
+  }
+  return {bound};
+}
+
+}  // namespace
+
+std::vector<Rule> input_load_rules() {
+  return {{OpKind::input_load, input_load, input_load_bounds}};
+}
 
 }  // namespace tanul::test

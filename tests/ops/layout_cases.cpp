@@ -33,6 +33,7 @@ std::vector<OpCase> layout_cases() {
       make("to another rank", {2, 12}, to_shape({2, 3, 2, 2})),
       make("to a vector", {2, 3, 4}, to_shape({24})),
       make("to a scalar and back", {1, 1}, to_shape({})),
+      make("that keeps the samples", {3, 4, 2}, to_shape({0, 2, 2, 2})),
       make("to rank 6", {2, 6}, to_shape({1, 2, 3, 1, 2, 1})),
   };
 }
@@ -45,6 +46,8 @@ std::vector<RejectCase> layout_rejections() {
        to_shape({5, 5}), x},
       {"reshape \"layer\": extents of the new shape are at least 1, got -1", kind,
        to_shape({2, -1}), x},
+      {"reshape \"layer\": extents of the new shape are at least 1, got 0", kind,
+       to_shape({2, 12, 0}), x},
       {"reshape \"layer\": the new shape has 7 axes, possible are 0 to 6", kind,
        to_shape({2, 12, 1, 1, 1, 1, 1}), x},
       {"reshape \"layer\": x is a scalar, it has no axis of samples to keep",
@@ -58,6 +61,25 @@ std::vector<RejectCase> layout_rejections() {
   };
 }
 
-std::vector<Rule> layout_rules() { return {}; }
+namespace {
+
+Tensors reshape(const Params& params, const Tensors& in, const RefContext&) {
+  const ReshapeParams& p = params.as<ReshapeParams>();
+  RefTensor y = in[0];
+  if (p.flatten != 0) {
+    y.shape = Shape{in[0].shape[0], in[0].shape.elems() / in[0].shape[0]};
+  } else {
+    std::vector<int64_t> extents(p.extents, p.extents + p.rank);
+    for (size_t i = 0; i < extents.size(); ++i) {
+      if (extents[i] == 0) extents[i] = in[0].shape[static_cast<int>(i)];
+    }
+    y.shape = Shape(extents);
+  }
+  return {y};
+}
+
+}  // namespace
+
+std::vector<Rule> layout_rules() { return {{OpKind::reshape, reshape}}; }
 
 }  // namespace tanul::test

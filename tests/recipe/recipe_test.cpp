@@ -453,7 +453,7 @@ std::vector<BadFile> bad_files() {
       {"misspelt option", with_layers("{ conv2d = { out = 6, kernal = 5 }, name = \"conv2\" },"),
        R"(m.toml:3:25: conv2d "conv2" has no key "kernal"; did you mean "kernel"?)"},
       {"option of nothing near", with_layers("{ dropout = { zzzzzz = 5 } },"),
-       R"(m.toml:3:17: dropout "dropout1" has no key "zzzzzz"; possible: p)"},
+       R"(m.toml:3:17: dropout "dropout1" has no key "zzzzzz"; possible: p, spatial)"},
       {"option where there is none", with_layers("{ relu = { slope = 5 } },"),
        R"(m.toml:3:14: relu "relu1" has no key "slope"; it takes none)"},
       {"unknown layer by name", with_layers("\"rellu\","),
@@ -792,6 +792,67 @@ TEST(Recipe, TheDocumentationsExamplesAreRecipes) {
     parameters.push_back(parse(example).model.parameter_count());
   }
   EXPECT_EQ(parameters, (std::vector<int64_t>{61'706, 11'689'512}));  // LeNet-5, ResNet-18
+}
+
+TEST(Recipe, LayersThatMoveAndCombineTakeTheirOptions) {
+  const Recipe recipe = parse(R"(
+input = [2, 6, 6]
+layers = [
+  { scale_shift = { init = { constant = { value = 0.5 } } } },
+  { pad = { pad = [1, 0, 1, 2], mode = "reflect" }, name = "wide" },
+  { conv2d = { out = 8, kernel = 1 } },
+  { pad = { channels = [2, 4], value = 0.25 }, from = "wide" },
+  { add = {}, from = ["conv1", "pad1"] },
+  { pixel_shuffle = { factor = 2 } },
+  { crop = { begin = [1, 2], size = [12, 12] } },
+  { pixel_unshuffle = { factor = 3 } },
+  { channel_shuffle = { groups = 3 }, name = "mixed" },
+  { slice = { end = 9 }, name = "first" },
+  { slice = { begin = 9 }, from = "mixed", name = "second" },
+  { reduce_mean = { axes = [1, 2], keep = true } },
+  { multiply = {}, from = ["first", "reduce_mean1"] },
+  { divide = {}, from = ["multiply1", "second"] },
+  { maximum = {}, from = ["divide1", "first"] },
+  { minimum = {}, from = ["maximum1", "second"] },
+  { upsample = { size = [5, 6], mode = "linear" } },
+  { upsample = { scale = 1.5, mode = "cubic", align_corners = true } },
+  { upsample = { scale = [1, 2.5] } },
+  { transpose = { perm = [1, 2, 0] }, name = "last" },
+  { flatten = { axis = 1 } },
+  { reshape = { shape = [7, -1, 9] } },
+  { reduce_sum = { axes = 0 }, name = "sum" },
+  { reduce_sum = { axes = [0, 1], keep = false }, from = "last" },
+  { subtract = {}, from = ["sum", "reduce_sum1"] },
+  "flatten", { linear = { out = 3 } },
+]
+loss = "softmax_cross_entropy"
+)");
+  const std::string& text = recipe.resolved_toml;
+  for (const char* line :
+       {R"({ scale_shift = { scale = true, shift = true, init = { constant = { value = 0.5 } })",
+        R"({ pad = { pad = [1, 0, 1, 2], mode = "reflect", value = 0 })",
+        R"({ pad = { mode = "constant", value = 0.25, channels = [2, 4] })",
+        R"({ crop = { begin = [1, 2], size = [12, 12] })",
+        R"({ slice = { axis = 0, begin = 9, end = 18 })",
+        R"({ reduce_mean = { axes = [1, 2], keep = true })",
+        R"({ upsample = { size = [5, 6], mode = "linear", align_corners = false })",
+        R"({ upsample = { scale = 1.5, mode = "cubic", align_corners = true })",
+        R"({ upsample = { scale = [1, 2.5], mode = "nearest", align_corners = false })",
+        R"({ flatten = { axis = 1 })", R"({ reshape = { shape = [7, 22, 9] })"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\nis not in\n" << text;
+  }
+  EXPECT_EQ(parse(text).resolved_toml, text);
+  EXPECT_EQ(recipe.model.parameters()[0].init.str(), "constant(0.5)");
+  EXPECT_EQ(recipe.model.output_shape(), Shape{3});
+
+  EXPECT_EQ(error_of(with_layers("{ pad = { channels = 3 } }")),
+            "m.toml:3:24: pad \"pad1\": channels must be [before, after], got 1 numbers");
+  EXPECT_EQ(
+      error_of(with_layers("{ reshape = { shape = \"flat\" } }")),
+      "m.toml:3:25: reshape \"reshape1\": shape must be a whole number or a list of them, not "
+      "a string (\"flat\")");
+  EXPECT_EQ(error_of(with_layers("{ upsample = { size = 2, scale = 2 } }")),
+            "m.toml:3:5: upsample \"upsample1\": either size or scale must be given");
 }
 
 TEST(Recipe, NormalisationsTakeTheirOptions) {

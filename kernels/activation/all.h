@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every activation: read by activation_op.cpp and activation_cpu.cpp inside a namespace, see
+// definition.h. No include guard.
+#include "kernels/activation/celu.h"
+#include "kernels/activation/elu.h"
+#include "kernels/activation/gelu.h"
+#include "kernels/activation/gelu_tanh.h"
+#include "kernels/activation/hardsigmoid.h"
+#include "kernels/activation/hardswish.h"
+#include "kernels/activation/hardtanh.h"
+#include "kernels/activation/leaky_relu.h"
+#include "kernels/activation/logsigmoid.h"
+#include "kernels/activation/mish.h"
+#include "kernels/activation/relu.h"
+#include "kernels/activation/relu6.h"
+#include "kernels/activation/selu.h"
+#include "kernels/activation/sigmoid.h"
+#include "kernels/activation/silu.h"
+#include "kernels/activation/softplus.h"
+#include "kernels/activation/softsign.h"
+#include "kernels/activation/tanh.h"
+#include "kernels/activation/threshold.h"
+#include "kernels/activation/threshold_relu.h"
