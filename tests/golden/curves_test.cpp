@@ -82,11 +82,13 @@ class Network {
   Var conv(Var x, const std::string& name, int64_t out, int64_t kernel, int64_t stride, int64_t pad,
            bool bias) {
     if (is_1d_) {
-      return m_.conv1d(x, {.out = out, .kernel = kernel, .stride = stride, .pad = pad,
-                           .bias = bias, .name = name});
+      return m_.conv1d(
+          x,
+          {.out = out, .kernel = kernel, .stride = stride, .pad = pad, .bias = bias, .name = name});
     }
-    return m_.conv2d(x, {.out = out, .kernel = kernel, .stride = stride, .pad = pad, .bias = bias,
-                         .name = name});
+    return m_.conv2d(
+        x,
+        {.out = out, .kernel = kernel, .stride = stride, .pad = pad, .bias = bias, .name = name});
   }
   Var norm(Var x, const std::string& name) {
     BatchNormOptions o = norm_;
@@ -118,12 +120,15 @@ Optimizer optimizer_of(const GoldenCase& c) {
   }
   const auto betas = c.attrs.at("betas").get<std::vector<float>>();
   if (name == "adam") {
-    return Adam{.lr = number("lr"), .beta1 = betas.at(0), .beta2 = betas.at(1),
-                .eps = number("eps")};
+    return Adam{
+        .lr = number("lr"), .beta1 = betas.at(0), .beta2 = betas.at(1), .eps = number("eps")};
   }
   if (name == "adamw") {
-    return AdamW{.lr = number("lr"), .beta1 = betas.at(0), .beta2 = betas.at(1),
-                 .eps = number("eps"), .weight_decay = number("weight_decay")};
+    return AdamW{.lr = number("lr"),
+                 .beta1 = betas.at(0),
+                 .beta2 = betas.at(1),
+                 .eps = number("eps"),
+                 .weight_decay = number("weight_decay")};
   }
   throw std::runtime_error("no such optimizer: " + name);
 }
@@ -215,9 +220,8 @@ void reproduce(const GoldenCase& c) {
     // thousandfold: two correct engines then differ by as much as the loss.
     if (c.outputs.count("logits") == 0 && allowed > 1e-3) break;
     worst = std::max(worst, off);
-    ASSERT_LE(off, 10 * allowed + 1e-6)
-        << "step " << t << ": loss " << loss << ", in double " << want[t] << ", PyTorch's float "
-        << in_float[t];
+    ASSERT_LE(off, 10 * allowed + 1e-6) << "step " << t << ": loss " << loss << ", in double "
+                                        << want[t] << ", PyTorch's float " << in_float[t];
   }
   std::printf("%s: largest deviation %.3g, PyTorch's float %.3g\n", c.name.c_str(), worst, allowed);
 
