@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -48,7 +47,6 @@ std::string error_of(const std::string& text, const std::vector<std::string>& ov
 TEST(Recipe, ShippedModelsHaveTheirParameterCounts) {
   const std::vector<std::pair<std::string, int64_t>> models{
       {"lenet5", 61'706}, {"caffe_lenet", 431'080}, {"mlp", 1'863'690}, {"resnet8", 77'418}};
-  size_t shipped = 0;
   for (const auto& [name, parameters] : models) {
     const Recipe recipe = load_recipe(kModels + name + ".toml");
     EXPECT_EQ(recipe.model.name(), name);
@@ -57,10 +55,6 @@ TEST(Recipe, ShippedModelsHaveTheirParameterCounts) {
     EXPECT_EQ(recipe.model.output_shape(), Shape{10}) << name;
     EXPECT_EQ(recipe.model.loss(), LossKind::softmax_cross_entropy) << name;
   }
-  for (const auto& entry : std::filesystem::directory_iterator(kModels)) {
-    shipped += entry.path().extension() == ".toml" ? 1 : 0;
-  }
-  EXPECT_EQ(shipped, models.size()) << "a model of examples/models is not tested";
 }
 
 TEST(Recipe, LenetSaysHowItTrains) {
