@@ -86,8 +86,8 @@ Model alexnet_2012(int64_t classes) {
   };
   Var x = m.input({3, 227, 227});
   x = norm_pool(m.relu(m.conv2d(x, {.out = 96, .kernel = 11, .stride = 4})));
-  x = norm_pool(m.relu(
-      m.conv2d(x, {.out = 256, .kernel = 5, .pad = 2, .groups = 2, .bias_init = one})));
+  x = norm_pool(
+      m.relu(m.conv2d(x, {.out = 256, .kernel = 5, .pad = 2, .groups = 2, .bias_init = one})));
   x = m.relu(m.conv2d(x, {.out = 384, .kernel = 3, .pad = 1}));
   x = m.relu(m.conv2d(x, {.out = 384, .kernel = 3, .pad = 1, .groups = 2, .bias_init = one}));
   x = m.relu(m.conv2d(x, {.out = 256, .kernel = 3, .pad = 1, .groups = 2, .bias_init = one}));
@@ -237,11 +237,9 @@ Model mobilenet_v2(int64_t classes) {
       const int64_t stride = block == 0 ? stage.stride : 1;
       Var y = x;
       if (hidden != in) y = conv_norm(m, y, {.out = hidden, .kernel = 1, .after = After::relu6});
-      y = conv_norm(m, y, {.out = hidden,
-                           .kernel = 3,
-                           .stride = stride,
-                           .groups = hidden,
-                           .after = After::relu6});
+      y = conv_norm(
+          m, y,
+          {.out = hidden, .kernel = 3, .stride = stride, .groups = hidden, .after = After::relu6});
       y = conv_norm(m, y, {.out = stage.out, .kernel = 1, .after = After::nothing});
       x = stride == 1 && in == stage.out ? m.add(y, x) : y;
     }
@@ -255,8 +253,7 @@ Model mobilenet_v2(int64_t classes) {
 Model all_cnn(int64_t classes) {
   ModelBuilder m("all_cnn");
   const auto conv = [&](Var x, int64_t out, int64_t kernel, int64_t stride) {
-    return m.relu(
-        m.conv2d(x, {.out = out, .kernel = kernel, .stride = stride, .pad = kernel / 2}));
+    return m.relu(m.conv2d(x, {.out = out, .kernel = kernel, .stride = stride, .pad = kernel / 2}));
   };
   Var x = m.dropout(m.input({3, 32, 32}), {.p = 0.2});
   for (int64_t out : {96, 192}) {

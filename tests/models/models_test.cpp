@@ -112,7 +112,8 @@ TEST(Models, EveryFileIsKnownHere) {
 }
 
 TEST(Models, RefuseADepthThatDoesNotExist) {
-  test::expect_error(Code::invalid_argument, "vgg: there is no depth 12; 11, 13, 16 and 19 are known",
+  test::expect_error(Code::invalid_argument,
+                     "vgg: there is no depth 12; 11, 13, 16 and 19 are known",
                      [] { models::vgg(12); });
   test::expect_error(Code::invalid_argument, "resnet: there is no depth 19",
                      [] { models::resnet(19); });
@@ -133,8 +134,8 @@ TEST(Models, TheSmallOnesLearnABatchByHeart) {
     Tensor t({8}, DType::i32);
     const auto classes = static_cast<int32_t>(model.output_shape()[0]);
     for (int32_t i = 0; i < 8; ++i) t.data<int32_t>()[i] = (i * 3) % classes;
-    Trainer trainer(model, {.device = "cpu", .batch = 8, .optimizer = Adam{.lr = 2e-3f},
-                            .threads = 2});
+    Trainer trainer(model,
+                    {.device = "cpu", .batch = 8, .optimizer = Adam{.lr = 2e-3f}, .threads = 2});
     const double first = trainer.step(x, t);
     double last = first;
     for (int step = 0; step < 30; ++step) last = trainer.step(x, t);
