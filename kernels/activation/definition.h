@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one activation says of itself. Each header kernels/activation/<name>.h defines one struct:
 //
-//   struct Softsign {
-//     static constexpr ActivationDef kDef{.formula = "x / (1 + |x|)", …};
+//   struct Relu {
+//     static constexpr ActivationDef kDef{.formula = "max(0, x)", …};
 //     template <class V> static V forward(V x, const double* p);               // y
 //     template <class V> static V backward(V dy, V saved, const double* p);    // dx
 //   };
