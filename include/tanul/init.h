@@ -18,8 +18,8 @@ enum class Fan { in, out };
 // By what an activation has to be made up for in the deviation of the weights before it, so that
 // variance passes: linear, conv, identity, sigmoid, softmax, … 1; tanh 5/3; relu sqrt(2); leaky_relu and
 // prelu sqrt(2 / (1 + slope^2)); selu 3/4 (K. He et al. 2015 for the rectifiers, PyTorch's calculate_gain
-// for tanh and selu). relu6, elu, gelu, silu, mish, hard_swish and softplus count as relu. Throws
-// Error{not_found} for a name that is no activation.
+// for tanh and selu). relu6, elu, celu, gelu, silu, mish, hardswish and softplus count as relu. Names are
+// those of the model file. Throws Error{not_found} for a name that is no activation.
 TANUL_API double gain_of(const std::string& activation, double slope = 0.01);
 
 // A description of an initialiser. `gain` 0 means: the gain of the activation that follows the layer, as

@@ -404,34 +404,59 @@ class TANUL_API ModelBuilder {
   Var group_norm(Var x, const GroupNormOptions& options);
   Var instance_norm(Var x, const InstanceNormOptions& options = {});
   Var local_response_norm(Var x, const LocalResponseNormOptions& options = {});
-  // Activations, element by element; docs/MODEL.md has the formulas. Every one that tanul knows can be
-  // made by its name with its parameters in the order of that table (those left out: the defaults).
+  // Activations, element by element; kernels/activation/README.md has the formulas. Every one that tanul
+  // knows can be made by its name with its parameters in the order of that table (those left out: the
+  // defaults). A new activation takes one line below.
   Var activation(Var x, const std::string& kind, const std::vector<double>& params = {},
                  const std::string& name = {});
-  Var relu(Var x, const std::string& name = {});
-  Var leaky_relu(Var x, double alpha = 0.01, const std::string& name = {});
+  Var relu(Var x, const std::string& name = {}) { return activation(x, "relu", {}, name); }
+  Var leaky_relu(Var x, double alpha = 0.01, const std::string& name = {}) {
+    return activation(x, "leaky_relu", {alpha}, name);
+  }
+  Var relu6(Var x, const std::string& name = {}) { return activation(x, "relu6", {}, name); }
+  Var elu(Var x, double alpha = 1, const std::string& name = {}) {
+    return activation(x, "elu", {alpha}, name);
+  }
+  Var selu(Var x, const std::string& name = {}) { return activation(x, "selu", {}, name); }
+  Var celu(Var x, double alpha = 1, const std::string& name = {}) {
+    return activation(x, "celu", {alpha}, name);
+  }
+  Var gelu(Var x, const std::string& name = {}) { return activation(x, "gelu", {}, name); }
+  Var gelu_tanh(Var x, const std::string& name = {}) {
+    return activation(x, "gelu_tanh", {}, name);
+  }
+  Var silu(Var x, const std::string& name = {}) { return activation(x, "silu", {}, name); }
+  Var softplus(Var x, double beta = 1, const std::string& name = {}) {
+    return activation(x, "softplus", {beta}, name);
+  }
+  Var sigmoid(Var x, const std::string& name = {}) { return activation(x, "sigmoid", {}, name); }
+  Var logsigmoid(Var x, const std::string& name = {}) {
+    return activation(x, "logsigmoid", {}, name);
+  }
+  Var tanh(Var x, const std::string& name = {}) { return activation(x, "tanh", {}, name); }
+  Var hardsigmoid(Var x, const std::string& name = {}) {
+    return activation(x, "hardsigmoid", {}, name);
+  }
+  Var hardswish(Var x, const std::string& name = {}) {
+    return activation(x, "hardswish", {}, name);
+  }
+  Var hardtanh(Var x, double min, double max, const std::string& name = {}) {
+    return activation(x, "hardtanh", {min, max}, name);
+  }
+  Var hardtanh(Var x, const std::string& name = {}) { return activation(x, "hardtanh", {}, name); }
+  Var mish(Var x, const std::string& name = {}) { return activation(x, "mish", {}, name); }
+  Var softsign(Var x, const std::string& name = {}) { return activation(x, "softsign", {}, name); }
+  Var threshold_relu(Var x, double alpha = 1, const std::string& name = {}) {
+    return activation(x, "threshold_relu", {alpha}, name);
+  }
+  Var threshold(Var x, double at, double value, const std::string& name = {}) {
+    return activation(x, "threshold", {at, value}, name);
+  }
   Var prelu(Var x, const PreluOptions& options = {});  // slopes are "prelu1.weight"
-  Var relu6(Var x, const std::string& name = {});
-  Var elu(Var x, double alpha = 1, const std::string& name = {});
-  Var selu(Var x, const std::string& name = {});
-  Var celu(Var x, double alpha = 1, const std::string& name = {});
-  Var gelu(Var x, const std::string& name = {});
-  Var gelu_tanh(Var x, const std::string& name = {});
-  Var silu(Var x, const std::string& name = {});
-  Var softplus(Var x, double beta = 1, const std::string& name = {});
-  Var sigmoid(Var x, const std::string& name = {});
-  Var logsigmoid(Var x, const std::string& name = {});
-  Var tanh(Var x, const std::string& name = {});
-  Var hardsigmoid(Var x, const std::string& name = {});
-  Var hardswish(Var x, const std::string& name = {});
-  Var hardtanh(Var x, const std::string& name = {});
-  Var mish(Var x, const std::string& name = {});
-  Var softsign(Var x, const std::string& name = {});
   // Over one axis of a sample; 0: C.
   Var softmax(Var x, int axis = 0, const std::string& name = {});
   Var log_softmax(Var x, int axis = 0, const std::string& name = {});
-  Var flatten(Var x, const std::string& name = {});     // {C, H, W} -> {C H W}
-  Var add(Var a, Var b, const std::string& name = {});  // equal shapes
+  Var flatten(Var x, const std::string& name = {});  // {C, H, W} -> {C H W}
   Var concat(const std::vector<Var>& xs, int axis = 0, const std::string& name = {});  // axis 0: C
   Var dropout(Var x, const DropoutOptions& options = {});
   // Moves. Axes are those of a sample: 0 is C.
@@ -452,6 +477,7 @@ class TANUL_API ModelBuilder {
   Var channel_shuffle(Var x, int64_t groups, const std::string& name = {});
   // Arithmetic. Extents of 1 are repeated, and so are axes that one sample has in front of the
   // other's: {C, H, W} with {C, 1, 1}, {H, W} or {W}. Equal values share the gradient of a maximum.
+  Var add(Var a, Var b, const std::string& name = {});
   Var subtract(Var a, Var b, const std::string& name = {});
   Var multiply(Var a, Var b, const std::string& name = {});
   Var divide(Var a, Var b, const std::string& name = {});

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one activation says of itself. Each header kernels/activation/<name>.h defines one struct:
 //
-//   struct Softsign {
-//     static constexpr ActivationDef kDef{.formula = "x / (1 + |x|)", …};
+//   struct Relu {
+//     static constexpr ActivationDef kDef{.formula = "max(0, x)", …};
 //     template <class V> static V forward(V x, const double* p);               // y
 //     template <class V> static V backward(V dy, V saved, const double* p);    // dx
 //   };
@@ -51,8 +51,10 @@ struct ActivationDef {
   // Does `backward` get y in place of x? Then the forward pass may overwrite its input. Null: no.
   bool (*reads_output)(const double* p) = nullptr;
   double flops = 1;  // of one element, forward; exp and its kin count 10
-  // The gain of initialisers for the layer in front. Null: 1.
+  // The gain of initialisers for the layer in front; smooth rectifiers count as relu. Null: 1.
   double (*gain)(const double* p) = nullptr;
+  // Do weights in front of it start as he_normal where nothing else is said?
+  bool is_rectifier = false;
   // What is wrong with the parameters together, or null.
   const char* (*refusal)(const double* p) = nullptr;
 };

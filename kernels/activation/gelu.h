@@ -14,6 +14,8 @@ struct Gelu {
       .is_double_forward = true,
       .is_double_backward = true,
       .flops = 70,
+      .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   static constexpr double kErfcx[24] = {
       1.2375126308378275,      -0.14024059858554697,    0.0035854154854790257,

@@ -9,6 +9,8 @@ struct GeluTanh {
       .is_double_forward = true,
       .is_double_backward = true,
       .flops = 20,
+      .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   static constexpr double kTwice = 1.5957691216057307;  // 2 √(2/π)
   template <class V>

@@ -7,6 +7,8 @@ struct HardSwish {
       .gradient = "0 where x <= −3, dy where x >= 3, else dy (2x + 3) / 6",
       .onnx = "HardSwish",
       .flops = 5,
+      .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   template <class V>
   static V forward(V x, const double*) {

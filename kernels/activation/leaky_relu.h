@@ -10,6 +10,7 @@ struct LeakyRelu {
       .params = {{.name = "alpha", .otherwise = 0.01}},
       .reads_output = [](const double* p) { return p[0] >= 0; },
       .gain = [](const double* p) { return rectifier_gain(p[0]); },
+      .is_rectifier = true,
   };
   template <class V>
   static V forward(V x, const double* p) {

@@ -7,6 +7,7 @@ struct Relu {
       .onnx = "Relu",
       .reads_output = [](const double*) { return true; },
       .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   template <class V>
   static V forward(V x, const double*) {

@@ -9,6 +9,7 @@ struct Relu6 {
       .reads_output = [](const double*) { return true; },
       .flops = 2,
       .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   template <class V>
   static V forward(V x, const double*) {

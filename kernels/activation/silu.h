@@ -8,6 +8,8 @@ struct Silu {
       .is_double_forward = true,
       .is_double_backward = true,
       .flops = 13,
+      .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   template <class V>
   static V forward(V x, const double*) {

@@ -13,6 +13,8 @@ struct Softplus {
       .is_double_forward = true,
       .is_double_backward = true,
       .flops = 25,
+      .gain = [](const double*) { return rectifier_gain(0); },
+      .is_rectifier = true,
   };
   template <class V>
   static V forward(V x, const double* p) {

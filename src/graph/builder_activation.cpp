@@ -54,47 +54,6 @@ Var ModelBuilder::activation(Var x, const std::string& kind, const std::vector<d
   return add_layer(*impl_, info.forward, layer, {x.id}, Params::of(p), activation_text(info, p));
 }
 
-Var ModelBuilder::relu(Var x, const std::string& name) { return activation(x, "relu", {}, name); }
-Var ModelBuilder::leaky_relu(Var x, double alpha, const std::string& name) {
-  return activation(x, "leaky_relu", {alpha}, name);
-}
-Var ModelBuilder::elu(Var x, double alpha, const std::string& name) {
-  return activation(x, "elu", {alpha}, name);
-}
-Var ModelBuilder::selu(Var x, const std::string& name) { return activation(x, "selu", {}, name); }
-Var ModelBuilder::celu(Var x, double alpha, const std::string& name) {
-  return activation(x, "celu", {alpha}, name);
-}
-Var ModelBuilder::softplus(Var x, double beta, const std::string& name) {
-  return activation(x, "softplus", {beta}, name);
-}
-Var ModelBuilder::sigmoid(Var x, const std::string& name) {
-  return activation(x, "sigmoid", {}, name);
-}
-Var ModelBuilder::tanh(Var x, const std::string& name) { return activation(x, "tanh", {}, name); }
-Var ModelBuilder::relu6(Var x, const std::string& name) { return activation(x, "relu6", {}, name); }
-Var ModelBuilder::gelu(Var x, const std::string& name) { return activation(x, "gelu", {}, name); }
-Var ModelBuilder::gelu_tanh(Var x, const std::string& name) {
-  return activation(x, "gelu_tanh", {}, name);
-}
-Var ModelBuilder::silu(Var x, const std::string& name) { return activation(x, "silu", {}, name); }
-Var ModelBuilder::logsigmoid(Var x, const std::string& name) {
-  return activation(x, "logsigmoid", {}, name);
-}
-Var ModelBuilder::hardswish(Var x, const std::string& name) {
-  return activation(x, "hardswish", {}, name);
-}
-Var ModelBuilder::softsign(Var x, const std::string& name) {
-  return activation(x, "softsign", {}, name);
-}
-Var ModelBuilder::mish(Var x, const std::string& name) { return activation(x, "mish", {}, name); }
-Var ModelBuilder::hardsigmoid(Var x, const std::string& name) {
-  return activation(x, "hardsigmoid", {}, name);
-}
-Var ModelBuilder::hardtanh(Var x, const std::string& name) {
-  return activation(x, "hardtanh", {}, name);
-}
-
 Var ModelBuilder::prelu(Var x, const PreluOptions& o) {
   const Value& in = checked_input(*impl_, "prelu", x);
   const std::string layer = take_name(*impl_, o.name, "prelu", "prelu");

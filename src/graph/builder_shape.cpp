@@ -349,10 +349,11 @@ Var ModelBuilder::channel_shuffle(Var x, int64_t groups, const std::string& name
 }
 
 Var ModelBuilder::add(Var a, Var b, const std::string& name) {
-  checked_input(*impl_, "add", a);
-  checked_input(*impl_, "add", b);
-  const std::string layer = take_name(*impl_, name, "add", "add");
-  return add_layer(*impl_, OpKind::add_fwd, layer, {a.id, b.id}, Params{}, "add");
+  // The gradient of a sum of equal shapes takes no step.
+  const bool is_same =
+      checked_input(*impl_, "add", a).shape == checked_input(*impl_, "add", b).shape;
+  return add_arithmetic(*impl_, is_same ? OpKind::add_fwd : OpKind::add_broadcast_fwd, "add", a, b,
+                        name);
 }
 
 Var ModelBuilder::subtract(Var a, Var b, const std::string& name) {

@@ -133,11 +133,8 @@ Following following(const Graph& graph, ValueId value) {
       if (in != value) continue;
       if (const ActivationInfo* info = find_activation(node.kind)) {
         const double* p = node.params.as<ActivationParams>().values;
-        Following result{info->def->gain == nullptr ? 1.0 : info->def->gain(p), false,
-                         node.kind == OpKind::selu_fwd};
-        result.is_rectifier = node.kind == OpKind::relu_fwd ||
-                              node.kind == OpKind::leaky_relu_fwd || node.kind == OpKind::relu6_fwd;
-        return result;
+        return {info->def->gain == nullptr ? 1.0 : info->def->gain(p), info->def->is_rectifier,
+                node.kind == OpKind::selu_fwd};
       }
       switch (node.kind) {
         case OpKind::prelu_fwd: return {rectifier_gain(0.25), true, false};

@@ -428,6 +428,12 @@ class Expander {
     add.kind = "add";
     add.where = entry.where;
     const std::string local = take_name(add, scope);
+    // A layer `add` may repeat axes; a residual whose shapes differ is a mistake.
+    if (builder_.shape(main.var) != builder_.shape(shortcut.var)) {
+      fail_at(
+          source_, entry.where, "add \"{}\": main and shortcut must have one shape, got {} and {}",
+          scope.prefix + local, builder_.shape(main.var).str(), builder_.shape(shortcut.var).str());
+    }
     Flow out = make("add", nullptr, entry.where, scope.prefix + local, {main, shortcut});
     scope.locals[local] = out;
     if (const TomlNode* then = block.find("then")) {

@@ -124,6 +124,9 @@ TEST(ShapeBuilder, SamplesOfFewerAxesAreRepeated) {
   expect_elements(made_by([&](ModelBuilder& m, Var x) { return m.multiply(x, row(m, x)); }),
                   {kBatch, kC, kH, kW},
                   [](const Index& i) { return at(i[0], i[1], i[2], i[3]) * at(i[0], 0, 0, i[3]); });
+  expect_elements(made_by([&](ModelBuilder& m, Var x) { return m.add(row(m, x), x); }),
+                  {kBatch, kC, kH, kW},
+                  [](const Index& i) { return at(i[0], 0, 0, i[3]) + at(i[0], i[1], i[2], i[3]); });
   expect_elements(made_by([&](ModelBuilder& m, Var x) { return m.subtract(row(m, x), x); }),
                   {kBatch, kC, kH, kW},
                   [](const Index& i) { return at(i[0], 0, 0, i[3]) - at(i[0], i[1], i[2], i[3]); });
