@@ -32,7 +32,7 @@ using cpu::TileGrid;
 using cpu::TileRun;
 using cpu::Winograd;
 
-constexpr int64_t kPartBytes = int64_t{2} << 20;  // V and D of a part
+constexpr int64_t kPartBytes = int64_t{1} << 20;  // V and D of a part
 constexpr int64_t kMinPartTiles = 64;
 // Tiles summed at a time: two vectors of V for each of them fill half of the first-level cache.
 constexpr int64_t kTilesSummed = 128;

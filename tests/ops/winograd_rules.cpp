@@ -240,20 +240,22 @@ Bounds bounds_of(const BoundArgs& args) {
   return winograd_bounds(kKind, kFiltering(), args);
 }
 
+bool keeps(const Params& params) { return keeps_integers(params.as<Conv2dParams>().activation); }
+
+template <OpKind kKind>
+std::vector<ImplementationRule> rules_of() {
+  // All elements of the matrices for the points 0 and +-1 are 0, 1 or 1/2: whole numbers stay exact.
+  return {{"winograd_f4x4_3x3", bounds_of<kKind, f4x4_3x3>},
+          {"winograd_f2x2_5x5", bounds_of<kKind, f2x2_5x5>},
+          {"winograd_f2x2_3x3", bounds_of<kKind, f2x2_3x3>, keeps}};
+}
+
 }  // namespace
 
 std::vector<ImplementationRule> winograd_rules(OpKind kind) {
-#define TANUL_RULES(step)                                              \
-  if (kind == OpKind::step) {                                          \
-    return {{"winograd_f4x4_3x3", bounds_of<OpKind::step, f4x4_3x3>},  \
-            {"winograd_f2x2_5x5", bounds_of<OpKind::step, f2x2_5x5>},  \
-            {"winograd_f2x2_3x3", bounds_of<OpKind::step, f2x2_3x3>}}; \
-  }
-  TANUL_RULES(conv2d_fwd)
-  TANUL_RULES(conv2d_bwd_data)
-  TANUL_RULES(conv2d_bwd_weights)
-#undef TANUL_RULES
-  return {};
+  if (kind == OpKind::conv2d_fwd) return rules_of<OpKind::conv2d_fwd>();
+  if (kind == OpKind::conv2d_bwd_data) return rules_of<OpKind::conv2d_bwd_data>();
+  return rules_of<OpKind::conv2d_bwd_weights>();
 }
 
 }  // namespace tanul::test
