@@ -412,30 +412,34 @@ int64_t workspace_conv2d_bwd_weights(const StepArgs& args, int threads) {
          plan.image_tiles.count * scratch_bytes(plan.partial_elems, 1);
 }
 
-#define TANUL_WINOGRAD(step, kind)                                                    \
-  {                                                                                   \
-    "winograd_" #kind, step::supports<cpu::Winograd::kind>,                           \
-        step::workspace_bytes<cpu::Winograd::kind>, step::launch<cpu::Winograd::kind> \
+#define TANUL_WINOGRAD(name, step, kind)                        \
+  {                                                             \
+    name #kind, step##_winograd::supports<cpu::Winograd::kind>, \
+        step##_winograd::workspace_bytes<cpu::Winograd::kind>,  \
+        step##_winograd::launch<cpu::Winograd::kind>            \
   }
 
 const Implementation kForward[] = {
-    TANUL_WINOGRAD(conv2d_fwd_winograd, f4x4_3x3),
-    TANUL_WINOGRAD(conv2d_fwd_winograd, f2x2_5x5),
-    TANUL_WINOGRAD(conv2d_fwd_winograd, f2x2_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_fwd, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_fwd, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_", conv2d_fwd, f2x2_3x3),
     {"indirect_gemm", conv2d_fwd_indirect_gemm::supports, conv2d_fwd_indirect_gemm::workspace_bytes,
      conv2d_fwd_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_fwd, launch_conv2d_fwd}};
 const Implementation kBackwardData[] = {
-    TANUL_WINOGRAD(conv2d_bwd_data_winograd, f4x4_3x3),
-    TANUL_WINOGRAD(conv2d_bwd_data_winograd, f2x2_5x5),
-    TANUL_WINOGRAD(conv2d_bwd_data_winograd, f2x2_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_data, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_data, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_data, f2x2_3x3),
+    TANUL_WINOGRAD("winograd_scatter_", conv2d_bwd_data_scatter, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_scatter_", conv2d_bwd_data_scatter, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_scatter_", conv2d_bwd_data_scatter, f2x2_3x3),
     {"indirect_gemm", conv2d_bwd_data_indirect_gemm::supports,
      conv2d_bwd_data_indirect_gemm::workspace_bytes, conv2d_bwd_data_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_data, launch_conv2d_bwd_data}};
 const Implementation kBackwardWeights[] = {
-    TANUL_WINOGRAD(conv2d_bwd_weights_winograd, f4x4_3x3),
-    TANUL_WINOGRAD(conv2d_bwd_weights_winograd, f2x2_5x5),
-    TANUL_WINOGRAD(conv2d_bwd_weights_winograd, f2x2_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f2x2_3x3),
     {"indirect_gemm", conv2d_bwd_weights_indirect_gemm::supports,
      conv2d_bwd_weights_indirect_gemm::workspace_bytes, conv2d_bwd_weights_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_weights, launch_conv2d_bwd_weights}};

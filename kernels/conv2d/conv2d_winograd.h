@@ -6,12 +6,14 @@
 // 144 for F(4x4, 3x3), 36 instead of 100 for F(2x2, 5x5), 16 instead of 36 for F(2x2, 3x3).
 //
 // Numerics. With T_w the same computation on absolute values (|G| |w| |G^T| and so on) the error of
-// an element is at most (depth + 32) u T_w, u = 2^-24: `depth` for the sum over channels (or tiles),
-// the rest for two transforms of at most five roundings on each of the three ways. T_w exceeds T,
-// the sum of absolute products, by up to 63 for F(4x4, 3x3), 46 for F(2x2, 5x5), 8 for F(2x2, 3x3)
-// where all operands have the same size. Measured, with normal random operands and 64 channels, root
-// mean square of the error over that of the result in units of u: 13.6, 14.2 and 4.6; the plain sum
-// in single precision in the same order: ERR. Infinities and NaN reach all outputs of a tile.
+// an element is at most (depth + 24) u T_w, u = 2^-24: `depth` for the sum over channels (or tiles),
+// the rest for two transforms of at most five roundings on each of the three ways (tests/ops/
+// winograd_rules.cpp checks every element against this). T_w exceeds T, the sum of absolute
+// products, by up to 63 for F(4x4, 3x3), 46 for F(2x2, 5x5), 8 for F(2x2, 3x3) where all operands
+// have the same size. Measured with normal random operands and 64 channels, the root mean square of
+// the error over that of the result in units of u: 13.6, 14.2, 4.6; plain sums of the same products
+// have 7.1 (3x3) and 11.7 (5x5) as one chain, 4.7 in blocks of 256. An infinity or NaN reaches all
+// outputs of its tiles.
 #pragma once
 
 #include "kernels/conv2d/conv2d_indirect.h"
@@ -79,12 +81,16 @@ inline int64_t band_elems(Winograd kind, int64_t run, int64_t width) {
   return ((run - 1) * winograd_m(kind) + winograd_n(kind)) * width * strided_gemm_lanes();
 }
 
-// The transformed tiles of a run. x [channels, H, W]; output (p, q) of the run reads x from
+// V of a run: B^T d B of what its outputs read of x [channels, H, W], output (p, q) from
 // (p - top, q - left) on. `to` is where the first tile goes.
-void transform_run(Winograd kind, const TileGrid& grid, const TileRun& run, const PlaneVector& x,
-                   int64_t H, int64_t W, int64_t top, int64_t left, WinogradTiles to, float* band);
+void transform_input(Winograd kind, const TileGrid& grid, const TileRun& run, const PlaneVector& x,
+                     int64_t H, int64_t W, int64_t top, int64_t left, WinogradTiles to,
+                     float* band);
+// D of a run: A dy A^T.
+void transform_gradient(Winograd kind, const TileGrid& grid, const TileRun& run,
+                        const PlaneVector& dy, WinogradTiles to, float* band);
 
-enum class ConvStep { fwd, bwd_data, bwd_weights };
+enum class ConvStep { fwd, bwd_data, bwd_data_scatter, bwd_weights };
 
 // Why the kind cannot compute this step of a convolution, or is not worth it; null: it can and is.
 const char* refuse_winograd(Winograd kind, const ConvShape& shape, ConvStep step);
@@ -114,6 +120,7 @@ namespace tanul {
   }
 TANUL_DECLARE_VERBS(conv2d_fwd_winograd)
 TANUL_DECLARE_VERBS(conv2d_bwd_data_winograd)
+TANUL_DECLARE_VERBS(conv2d_bwd_data_scatter_winograd)
 TANUL_DECLARE_VERBS(conv2d_bwd_weights_winograd)
 #undef TANUL_DECLARE_VERBS
 

@@ -105,26 +105,6 @@ struct WeightsPlan {
   }
 };
 
-// D of one vector of filters and the tile rows [row, row + rows).
-void transform_gradient(const WeightsPlan& plan, const float* dy, int64_t g, int64_t vector,
-                        int64_t row, int64_t rows, float* d, float* band) {
-  const ConvShape& s = plan.s;
-  const int64_t m = plan.grid.m, row_elems = s.Q * plan.filters.lanes;
-  const int64_t k = g * s.group_filters() + plan.filters.begin(vector);
-  cpu::for_runs_of(plan.grid, row, rows, [&](const TileRun& run, int64_t tile) {
-    const int64_t p0 = run.first * m;
-    const int64_t height = std::min(run.count * m, s.P - p0);
-    cpu::planes_to_pixels(dy + (run.n * s.K + k) * s.PQ() + p0 * s.Q, s.PQ(),
-                          plan.filters.length(vector), height * s.Q, band);
-    std::fill(band + height * row_elems, band + run.count * m * row_elems, 0.0f);
-    float* to = d + tile * plan.d_row;
-    for (int64_t i = 0; i < run.count; ++i, to += plan.grid.wide * plan.d_row) {
-      cpu::winograd_gradient(plan.kind, {band + i * m * row_elems, s.Q, 0},
-                             {to, plan.d_elem, plan.d_row, plan.grid.wide});
-    }
-  });
-}
-
 // V and D of the tile rows of a part, an image and a vector of channels or filters at a time.
 void transform_part(const WeightsPlan& plan, Stream* stream, const StepArgs& args, int64_t row,
                     int64_t rows) {
@@ -139,21 +119,26 @@ void transform_part(const WeightsPlan& plan, Stream* stream, const StepArgs& arg
     const int64_t begin = std::max(row, n * plan.grid.high);
     const int64_t end = std::min(row + rows, (n + 1) * plan.grid.high);
     const int64_t tile = (begin - row) * plan.grid.wide;
+    const TileRun run{n, begin - n * plan.grid.high, end - begin};
     float* band = plan.band(args, worker);
     if (vector >= plan.inputs.count) {
       const int64_t filter_vector = vector - plan.inputs.count;
-      float* d = plan.at(args, plan.d_at) + g * plan.elems * plan.d_elem + tile * plan.d_row;
-      transform_gradient(plan, args.in[1].as<float>(), g, filter_vector, begin, end - begin,
-                         d + plan.filters.begin(filter_vector), band);
+      const int64_t k = g * s.group_filters() + plan.filters.begin(filter_vector);
+      float* d = plan.at(args, plan.d_at) + g * plan.elems * plan.d_elem + tile * plan.d_row +
+                 plan.filters.begin(filter_vector);
+      const float* dy = args.in[1].as<float>() + (n * s.K + k) * s.PQ();
+      cpu::transform_gradient(plan.kind, plan.grid, run,
+                              {dy, s.PQ(), plan.filters.length(filter_vector)},
+                              {d, plan.d_elem, plan.d_row, 0}, band);
       return;
     }
     const int64_t c = g * s.group_channels() + plan.inputs.begin(vector);
     float* v = plan.at(args, plan.v_at) + g * plan.elems * plan.v_elem + tile * plan.v_row +
                plan.inputs.begin(vector);
-    cpu::transform_run(
-        plan.kind, plan.grid, {n, begin - n * plan.grid.high, end - begin},
-        {args.in[0].as<float>() + (n * s.C + c) * s.HW(), s.HW(), plan.inputs.length(vector)}, s.H,
-        s.W, s.params.pad_top, s.params.pad_left, {v, plan.v_elem, plan.v_row, 0}, band);
+    const float* x = args.in[0].as<float>() + (n * s.C + c) * s.HW();
+    cpu::transform_input(plan.kind, plan.grid, run, {x, s.HW(), plan.inputs.length(vector)}, s.H,
+                         s.W, s.params.pad_top, s.params.pad_left, {v, plan.v_elem, plan.v_row, 0},
+                         band);
   });
 }
 

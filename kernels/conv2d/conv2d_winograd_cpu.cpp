@@ -6,7 +6,9 @@
 //
 // n n matrix products [tiles, C] [C, K], one for each transformed element e. The data gradient is
 // the same correlation of dy with the weights turned by 180 degrees, C and K exchanged, padding
-// r - 1 - pad. Two schedules, chosen by shape:
+// r - 1 - pad; or, "winograd_scatter_..." where dy has fewer tiles than dx (small planes without
+// padding), the transpose of the forward map: dx += B (sum over k of U . D) B^T, D = A dy A^T.
+// Two schedules, chosen by shape:
 //
 //   by tiles    U of all filters is made first. A work item is a block of tile rows: V of the block
 //               stays in the second-level cache while the filters pass, 2 vectors of them at a time,
@@ -28,8 +30,9 @@ namespace tanul {
 
 namespace cpu {
 
-void transform_run(Winograd kind, const TileGrid& grid, const TileRun& run, const PlaneVector& x,
-                   int64_t H, int64_t W, int64_t top, int64_t left, WinogradTiles to, float* band) {
+void transform_input(Winograd kind, const TileGrid& grid, const TileRun& run, const PlaneVector& x,
+                     int64_t H, int64_t W, int64_t top, int64_t left, WinogradTiles to,
+                     float* band) {
   const int64_t row_elems = W * strided_gemm_lanes();
   const int64_t m = winograd_m(kind);
   const int64_t h0 = run.first * m - top;  // of the band
@@ -52,6 +55,19 @@ void transform_run(Winograd kind, const TileGrid& grid, const TileRun& run, cons
   }
 }
 
+void transform_gradient(Winograd kind, const TileGrid& grid, const TileRun& run,
+                        const PlaneVector& dy, WinogradTiles to, float* band) {
+  const int64_t row_elems = grid.Q * strided_gemm_lanes();
+  const int64_t p0 = run.first * grid.m;
+  const int64_t rows = run.count * grid.m, height = std::min(rows, grid.P - p0);
+  planes_to_pixels(dy.data + p0 * grid.Q, dy.stride, dy.channels, height * grid.Q, band);
+  std::fill(band + height * row_elems, band + rows * row_elems, 0.0f);
+  to.count = grid.wide;
+  for (int64_t i = 0; i < run.count; ++i, to.data += grid.wide * to.tile_stride) {
+    winograd_gradient(kind, {band + i * grid.m * row_elems, grid.Q, 0}, to);
+  }
+}
+
 namespace {
 
 // A model in multiply-adds of whole vectors. An element of a tile costs so many for each vector of
@@ -69,10 +85,8 @@ double cost(Winograd kind, const ConvShape& shape, ConvStep step) {
   const auto vectors = [](int64_t channels) { return ChannelVectors(channels).count; };
   int64_t C = shape.group_channels(), K = shape.group_filters();
   TileGrid grid(shape.N, shape.P, shape.Q, winograd_m(kind));
-  if (step == ConvStep::bwd_data) {
-    grid = TileGrid(shape.N, shape.H, shape.W, winograd_m(kind));
-    std::swap(C, K);
-  }
+  if (step == ConvStep::bwd_data) grid = TileGrid(shape.N, shape.H, shape.W, winograd_m(kind));
+  if (step == ConvStep::bwd_data || step == ConvStep::bwd_data_scatter) std::swap(C, K);
   const double tiles = count(grid.tiles());
   const double multiplied =
       step == ConvStep::bwd_weights ? count(K * vectors(C)) : count(C * vectors(K));
@@ -103,6 +117,12 @@ const char* refuse_winograd(Winograd kind, const ConvShape& shape, ConvStep step
   if (kind == Winograd::f4x4_3x3 && cost(Winograd::f2x2_3x3, shape, step) < own_cost) {
     return "the planes waste less of tiles of 2x2";
   }
+  if (step == ConvStep::bwd_data && cost(kind, shape, ConvStep::bwd_data_scatter) < own_cost) {
+    return "dy has fewer tiles than dx";
+  }
+  if (step == ConvStep::bwd_data_scatter && cost(kind, shape, ConvStep::bwd_data) <= own_cost) {
+    return "dx has no more tiles than dy";
+  }
   return nullptr;
 }
 
@@ -127,6 +147,9 @@ struct Correlation {
   int64_t top, left;
   int64_t w_output, w_input, w_group;  // floats in w from one channel to the next
   bool is_backwards;
+  // The tiles are those of the input: out += what each of them contributes, the transpose of the
+  // correlation of out with w.
+  bool is_scatter;
   const float* in;
   const float* w;
   const float* bias;  // may be null
@@ -151,6 +174,7 @@ Correlation forward(const StepArgs& args) {
           s.RS(),
           s.group_filters() * s.CRS(),
           false,
+          false,
           args.in[0].as<float>(),
           args.in[1].as<float>(),
           has_bias ? args.in[2].as<float>() : nullptr,
@@ -174,11 +198,22 @@ Correlation backward_data(const StepArgs& args) {
           s.CRS(),
           s.group_filters() * s.CRS(),
           true,
+          false,
           args.in[0].as<float>(),
           args.in[1].as<float>(),
           nullptr,
           args.out[0].as<float>(),
           ActivationKind::none};
+}
+
+Correlation backward_data_scatter(const StepArgs& args) {
+  Correlation c = backward_data(args);
+  const auto& params = args.params_as<Conv2dParams>();
+  c.top = params.pad_top;
+  c.left = params.pad_left;
+  c.is_backwards = false;
+  c.is_scatter = true;
+  return c;
 }
 
 // Input channels whose weights are transformed together.
@@ -206,7 +241,7 @@ struct CorrelationPlan {
   CorrelationPlan(const Correlation& correlation, Winograd kind_)
       : c(correlation),
         kind(kind_),
-        grid(c.N, c.P, c.Q, winograd_m(kind_)),
+        grid(c.N, c.is_scatter ? c.H : c.P, c.is_scatter ? c.W : c.Q, winograd_m(kind_)),
         inputs(c.C),
         outputs(c.K),
         elems(winograd_elems(kind_)) {
@@ -222,8 +257,9 @@ struct CorrelationPlan {
       const int64_t tile_bytes = elems * (v_row + m_row) * 4;
       const int64_t for_cache = kBlockBytes / (tile_bytes * grid.wide);
       const int64_t for_threads = grid.rows() * c.groups / cpu::kTilesWanted;
-      rows =
-          cpu::blocks_of_size(grid.rows(), std::max<int64_t>(1, std::min(for_cache, for_threads)));
+      const int64_t size = std::max<int64_t>(1, std::min(for_cache, for_threads));
+      // Neighbouring tiles add to the same pixels: whole images.
+      rows = cpu::blocks_of_size(grid.rows(), c.is_scatter ? cpu::round_up(size, grid.high) : size);
       channels = cpu::blocks_of_size(c.C, c.C);
       block_tiles = rows.size * grid.wide;
     }
@@ -244,10 +280,15 @@ struct CorrelationPlan {
     const int64_t weights =
         kWeightsTogether * cpu::winograd_r(kind) * cpu::winograd_r(kind) * lanes;
     band_at = worker.take(
-        std::max({cpu::band_elems(kind, run, c.W), run * grid.m * c.Q * lanes, weights}));
+        std::max({cpu::band_elems(kind, run, c.W), output_rows(run) * c.Q * lanes, weights}));
     worker_bytes = worker.bytes();
   }
 
+  // Rows of pixels that a run of tile rows writes to.
+  int64_t output_rows(int64_t run) const {
+    if (!c.is_scatter) return run * grid.m;
+    return std::max(c.P + c.top, (run - 1) * grid.m + cpu::winograd_n(kind));
+  }
   template <typename T>
   T* shared(const StepArgs& args) const {
     return cpu::workspace_at<T>(args, shared_at);
@@ -280,48 +321,80 @@ void transform_weights(const CorrelationPlan& plan, int64_t g, int64_t vector, i
   }
 }
 
-// V of one vector of input channels and the tile rows [row, row + rows); v: where the first goes.
-void transform_input(const CorrelationPlan& plan, int64_t g, int64_t vector, int64_t row,
-                     int64_t rows, float* v, float* band) {
+// V (or D) of one vector of input channels and the tile rows [row, row + rows); v: where the first
+// goes.
+void transform_inputs(const CorrelationPlan& plan, int64_t g, int64_t vector, int64_t row,
+                      int64_t rows, float* v, float* band) {
   const Correlation& c = plan.c;
   const int64_t channel = g * c.C + plan.inputs.begin(vector);
   cpu::for_runs_of(plan.grid, row, rows, [&](const TileRun& run, int64_t tile) {
-    const float* x = c.in + (run.n * c.groups * c.C + channel) * c.H * c.W;
-    cpu::transform_run(plan.kind, plan.grid, run, {x, c.H * c.W, plan.inputs.length(vector)}, c.H,
-                       c.W, c.top, c.left, {v + tile * plan.v_row, plan.v_elem, plan.v_row, 0},
-                       band);
+    const cpu::PlaneVector x{c.in + (run.n * c.groups * c.C + channel) * c.H * c.W, c.H * c.W,
+                             plan.inputs.length(vector)};
+    const WinogradTiles to{v + tile * plan.v_row, plan.v_elem, plan.v_row, 0};
+    if (c.is_scatter) {
+      cpu::transform_gradient(plan.kind, plan.grid, run, x, to, band);
+    } else {
+      cpu::transform_input(plan.kind, plan.grid, run, x, c.H, c.W, c.top, c.left, to, band);
+    }
   });
 }
 
-// Outputs of one vector of channels and the tile rows [row, row + rows) from their products.
-void transform_output(const CorrelationPlan& plan, int64_t g, int64_t vector, int64_t row,
-                      int64_t rows, float* product, float* band) {
+// Planes of one vector of output channels, and what happens to them on their way out.
+struct Outputs {
+  int64_t channels;
+  const float* bias;  // [lanes] or null
+  ActivationKind activation;
+};
+
+// The outputs of a run of tile rows.
+void gather_run(const CorrelationPlan& plan, const TileRun& run, WinogradTiles from,
+                const Outputs& outputs, float* y, float* band) {
   const Correlation& c = plan.c;
-  const int64_t lanes = plan.outputs.lanes;
+  const int64_t m = plan.grid.m, p0 = run.first * m;
+  const int64_t height = std::min(run.count * m, c.P - p0);
+  const bool is_relu = outputs.activation == ActivationKind::relu;
+  for (int64_t i = 0; i < run.count; ++i, from.data += from.count * from.tile_stride) {
+    cpu::winograd_output(
+        plan.kind, from, outputs.bias, is_relu ? ActivationKind::relu : ActivationKind::none,
+        {band + i * m * c.Q * plan.outputs.lanes, c.Q, 0}, std::min(m, c.P - p0 - i * m));
+  }
+  cpu::pixels_to_planes(band, outputs.channels, height * c.Q, y + p0 * c.Q, c.P * c.Q);
+  if (is_relu || outputs.activation == ActivationKind::none) return;
+  for (int64_t k = 0; k < outputs.channels; ++k) {
+    cpu::bias_activation(y + k * c.P * c.Q + p0 * c.Q, 0.0f, height * c.Q, outputs.activation);
+  }
+}
+
+// The contributions of all tiles of an image.
+void scatter_image(const CorrelationPlan& plan, WinogradTiles from, int64_t channels, float* y,
+                   float* band) {
+  const Correlation& c = plan.c;
+  const int64_t row_elems = c.Q * plan.outputs.lanes;
+  std::fill_n(band, plan.output_rows(plan.grid.high) * row_elems, 0.0f);
+  for (int64_t i = 0; i < plan.grid.high; ++i, from.data += from.count * from.tile_stride) {
+    cpu::winograd_scatter(plan.kind, from, {band + i * plan.grid.m * row_elems, c.Q, c.left});
+  }
+  cpu::pixels_to_planes(band + c.top * row_elems, channels, c.P * c.Q, y, c.P * c.Q);
+}
+
+// Outputs of one vector of channels and the tile rows [row, row + rows) from their products.
+void transform_outputs(const CorrelationPlan& plan, int64_t g, int64_t vector, int64_t row,
+                       int64_t rows, float* product, float* band) {
+  const Correlation& c = plan.c;
   const int64_t channel = g * c.K + plan.outputs.begin(vector);
-  const int64_t channels = plan.outputs.length(vector);
-  const int64_t PQ = c.P * c.Q, m = plan.grid.m;
-  const bool is_relu = c.activation == ActivationKind::relu;
-  float padded[16] = {};  // lanes
-  const float* bias = nullptr;
+  Outputs outputs{plan.outputs.length(vector), nullptr, c.activation};
+  float bias[16] = {};  // lanes
   if (c.bias != nullptr) {
-    std::copy_n(c.bias + channel, channels, padded);
-    bias = padded;
+    std::copy_n(c.bias + channel, outputs.channels, bias);
+    outputs.bias = bias;
   }
   cpu::for_runs_of(plan.grid, row, rows, [&](const TileRun& run, int64_t tile) {
-    const int64_t p0 = run.first * m;
-    const int64_t height = std::min(run.count * m, c.P - p0);
-    WinogradTiles from{product + tile * plan.m_row, plan.m_elem, plan.m_row, plan.grid.wide};
-    for (int64_t i = 0; i < run.count; ++i, from.data += plan.grid.wide * plan.m_row) {
-      cpu::winograd_output(plan.kind, from, bias,
-                           is_relu ? ActivationKind::relu : ActivationKind::none,
-                           {band + i * m * c.Q * lanes, c.Q, 0}, std::min(m, c.P - p0 - i * m));
-    }
-    float* y = c.out + (run.n * c.groups * c.K + channel) * PQ + p0 * c.Q;
-    cpu::pixels_to_planes(band, channels, height * c.Q, y, PQ);
-    if (is_relu || c.activation == ActivationKind::none) return;
-    for (int64_t k = 0; k < channels; ++k) {
-      cpu::bias_activation(y + k * PQ, 0.0f, height * c.Q, c.activation);
+    const WinogradTiles from{product + tile * plan.m_row, plan.m_elem, plan.m_row, plan.grid.wide};
+    float* y = c.out + (run.n * c.groups * c.K + channel) * c.P * c.Q;
+    if (c.is_scatter) {
+      scatter_image(plan, from, outputs.channels, y, band);
+    } else {
+      gather_run(plan, run, from, outputs, y, band);
     }
   });
 }
@@ -365,14 +438,14 @@ void run_by_tiles(const CorrelationPlan& plan, Stream* stream, const StepArgs& a
     float* product = plan.scratch(args, worker, plan.m_at);
     float* band = plan.scratch(args, worker, plan.band_at);
     for (int64_t i = 0; i < plan.inputs.count; ++i) {
-      transform_input(plan, g, i, row, rows, v + plan.inputs.begin(i), band);
+      transform_inputs(plan, g, i, row, rows, v + plan.inputs.begin(i), band);
     }
     for (int64_t panel = 0; panel < panels; ++panel) {
       const int64_t count = std::min<int64_t>(2, vectors - panel * 2);
       multiply(plan, rows * plan.grid.wide, 0, c.C, count, v,
                u + (g * panels + panel) * plan.u_panel, false, product);
       for (int64_t i = 0; i < count; ++i) {
-        transform_output(plan, g, panel * 2 + i, row, rows, product + i * lanes, band);
+        transform_outputs(plan, g, panel * 2 + i, row, rows, product + i * lanes, band);
       }
     }
   });
@@ -388,8 +461,8 @@ void run_by_filters(const CorrelationPlan& plan, Stream* stream, const StepArgs&
     const int64_t g = item / items, block = item % items / plan.inputs.count;
     const int64_t vector = item % plan.inputs.count, row = plan.rows.begin(block);
     float* v = all_v + g * plan.elems * plan.v_elem + row * plan.grid.wide * plan.v_row;
-    transform_input(plan, g, vector, row, plan.rows.length(block), v + plan.inputs.begin(vector),
-                    plan.scratch(args, worker, plan.band_at));
+    transform_inputs(plan, g, vector, row, plan.rows.length(block), v + plan.inputs.begin(vector),
+                     plan.scratch(args, worker, plan.band_at));
   });
   cpu::parallel_for(stream, c.groups * panels, [&](int64_t item, int worker) {
     const int64_t g = item / panels, panel = item % panels;
@@ -406,7 +479,7 @@ void run_by_filters(const CorrelationPlan& plan, Stream* stream, const StepArgs&
                u, block > 0, product);
     }
     for (int64_t i = 0; i < count; ++i) {
-      transform_output(plan, g, panel * 2 + i, 0, plan.grid.rows(), product + i * lanes, band);
+      transform_outputs(plan, g, panel * 2 + i, 0, plan.grid.rows(), product + i * lanes, band);
     }
   });
 }
@@ -444,6 +517,7 @@ int64_t workspace(const CorrelationPlan& plan, int threads) {
   }
 TANUL_DEFINE_VERBS(fwd, forward, args.in[0], args.out[0])
 TANUL_DEFINE_VERBS(bwd_data, backward_data, args.out[0], args.in[0])
+TANUL_DEFINE_VERBS(bwd_data_scatter, backward_data_scatter, args.out[0], args.in[0])
 #undef TANUL_DEFINE_VERBS
 
 }  // namespace tanul

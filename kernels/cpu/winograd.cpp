@@ -66,6 +66,25 @@ HWY_INLINE void input_transform(const V (&d)[4], V (&t)[4]) {
   t[3] = hn::Sub(d[3], d[1]);
 }
 
+// B t, 6 of 6
+HWY_INLINE void scatter_transform(const V (&t)[6], V (&d)[6]) {
+  const V even_a = hn::Add(t[1], t[2]), odd_a = hn::Mul(set(kA), hn::Sub(t[1], t[2]));
+  const V even_b = hn::Add(t[3], t[4]), odd_b = hn::Mul(set(kB), hn::Sub(t[3], t[4]));
+  d[0] = hn::Mul(set(kProduct), t[0]);
+  d[1] = fnma(kB2, odd_a, fnma(kA2, odd_b, hn::Mul(set(kProduct), t[5])));
+  d[2] = fnma(kB2, even_a, fnma(kA2, even_b, hn::Mul(set(-kSum), t[0])));
+  d[3] = fnma(kSum, t[5], hn::Add(odd_a, odd_b));
+  d[4] = hn::Add(t[0], hn::Add(even_a, even_b));
+  d[5] = t[5];
+}
+// 4 of 4
+HWY_INLINE void scatter_transform(const V (&t)[4], V (&d)[4]) {
+  d[0] = t[0];
+  d[1] = hn::Sub(hn::Sub(t[1], t[2]), t[3]);
+  d[2] = hn::Sub(hn::Add(t[1], t[2]), t[0]);
+  d[3] = t[3];
+}
+
 // A y, 6 of 4
 HWY_INLINE void gradient_transform(const V (&y)[4], V (&t)[6]) {
   const V even_a = fma(kA2, y[2], y[0]), odd_a = fma(kA2, y[3], y[1]);
@@ -282,6 +301,29 @@ void output_row(const WinogradTiles& from, const float* bias, bool is_relu, cons
   }
 }
 
+// Adds n x n pixels of each tile, tile t beginning at pixel t m - left.
+template <int N, int M>
+void scatter_row(const WinogradTiles& from, const PixelRows& to) {
+  const int64_t row = to.width * kLanes;
+  for (int64_t t = 0; t < from.count; ++t) {
+    V d[N][N];
+    shrink_tile<N, N>(
+        from.data + t * from.tile_stride, from.elem_stride,
+        [](const V(&in)[N], V(&out)[N]) HWY_ATTR { scatter_transform(in, out); }, d);
+    const int64_t first = t * M - to.left;
+    float* pixels = to.data + first * kLanes;
+#pragma GCC unroll 6
+    for (int s = 0; s < N; ++s) {
+      if (first + s < 0 || first + s >= to.width) continue;
+#pragma GCC unroll 6
+      for (int r = 0; r < N; ++r) {
+        float* p = pixels + r * row + s * kLanes;
+        store(hn::Add(load(p), d[r][s]), p);
+      }
+    }
+  }
+}
+
 template <int R, int N>
 void weights_tiles(const float* w, bool is_backwards, const WinogradTiles& to) {
   constexpr int kTaps = R * R;
@@ -358,6 +400,14 @@ void Output(Winograd kind, const WinogradTiles& from, const float* bias, bool is
     case Winograd::f4x4_3x3: return output_row<6, 4>(from, bias, is_relu, to, rows);
     case Winograd::f2x2_5x5: return output_row<6, 2>(from, bias, is_relu, to, rows);
     case Winograd::f2x2_3x3: return output_row<4, 2>(from, bias, is_relu, to, rows);
+  }
+}
+
+void Scatter(Winograd kind, const WinogradTiles& from, const PixelRows& to) {
+  switch (kind) {
+    case Winograd::f4x4_3x3: return scatter_row<6, 4>(from, to);
+    case Winograd::f2x2_5x5: return scatter_row<6, 2>(from, to);
+    case Winograd::f2x2_3x3: return scatter_row<4, 2>(from, to);
   }
 }
 
@@ -542,6 +592,7 @@ namespace tanul::cpu {
 HWY_EXPORT(Input);
 HWY_EXPORT(Gradient);
 HWY_EXPORT(Output);
+HWY_EXPORT(Scatter);
 HWY_EXPORT(Weights);
 HWY_EXPORT(WeightsGradient);
 HWY_EXPORT(PlanesToPixels);
@@ -565,6 +616,9 @@ void winograd_output(Winograd kind, const WinogradTiles& from, const float* bias
                      ActivationKind activation, const PixelRows& to, int64_t rows) {
   HWY_DYNAMIC_DISPATCH(Output)
   (kind, from, bias, activation == ActivationKind::relu, to, rows);
+}
+void winograd_scatter(Winograd kind, const WinogradTiles& from, const PixelRows& to) {
+  HWY_DYNAMIC_DISPATCH(Scatter)(kind, from, to);
 }
 void winograd_weights(Winograd kind, const float* w, bool is_backwards, const WinogradTiles& to) {
   HWY_DYNAMIC_DISPATCH(Weights)(kind, w, is_backwards, to);

@@ -2,10 +2,14 @@
 // The transforms of Winograd's minimal filtering, for one thread, with a vector of channels in each
 // operation. Correlation of a tile d [n, n] with a filter w [r, r] gives y [m, m], n = m + r - 1:
 //
-//   y = A^T ((G w G^T) . (B^T d B)) A                      . is the product element by element
+//   y  = A^T ((G w G^T) . (B^T d B)) A                     . is the product element by element
 //
-// and, for a gradient dy [m, m] of y, dw = G^T ((B^T d B) . (A dy A^T)) G with the same matrices: the
-// transpose of the map from w to y. Summed over channels (or tiles) the products of one of the n n
+// and, with the same matrices, for a gradient dy [m, m] of y the transposes of this map from w and d:
+//
+//   dw = G^T ((B^T d B) . (A dy A^T)) G
+//   dd = B ((G w G^T) . (A dy A^T)) B^T
+//
+// Summed over channels (or tiles) the products of one of the n n
 // elements are a matrix product; what comes before and after it is here.
 //
 // The matrices are Toom and Cook's for the points 0, +-a, +-b and infinity (n = 6) or 0, +-1 and
@@ -67,6 +71,9 @@ void winograd_gradient(Winograd kind, const PixelRows& from, const WinogradTiles
 // beyond the width are dropped. `activation` is none or relu; bias may be null.
 void winograd_output(Winograd kind, const WinogradTiles& from, const float* bias,
                      ActivationKind activation, const PixelRows& to, int64_t rows);
+// Adds B e B^T of a row of tiles to n rows of pixels, tile t from pixel t m - left on; pixels outside
+// are dropped.
+void winograd_scatter(Winograd kind, const WinogradTiles& from, const PixelRows& to);
 // G w G^T of `count` filters, w [count, r, r, lanes]; filters are the tiles of `to`. Backwards:
 // w turned by 180 degrees, for the data gradient.
 void winograd_weights(Winograd kind, const float* w, bool is_backwards, const WinogradTiles& to);

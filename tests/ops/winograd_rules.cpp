@@ -130,6 +130,42 @@ RefTensor filter(const Filtering& f, const RefTensor& x, const Shape& y_shape, i
   return y;
 }
 
+// T of dx, from what each tile of dy adds to it. taps(c, k): of channel c and filter k of a group.
+template <typename Taps>
+RefTensor scatter(const Filtering& f, const RefTensor& dy, const Shape& dx_shape,
+                  const Conv2dParams& params, const Taps& taps) {
+  const Magnitudes of(f);
+  const Matrix A = transposed(of.AT), B = transposed(of.BT);
+  const int n = f.m + f.r - 1;
+  const int64_t C = dx_shape[1] / params.groups, K = dy.shape[1] / params.groups;
+  const size_t size = static_cast<size_t>(n);
+  RefTensor dx(dx_shape);
+  for (int64_t c = 0; c < dx_shape[1]; ++c) {
+    std::vector<Matrix> weights;
+    for (int64_t k = 0; k < K; ++k) weights.push_back(both_ways(of.G, taps(c, k)));
+    for (int64_t i = 0; i < dy.shape[0]; ++i) {
+      for (int64_t p = 0; p < dy.shape[2]; p += f.m) {
+        for (int64_t q = 0; q < dy.shape[3]; q += f.m) {
+          Matrix sum(size, std::vector<double>(size, 0));
+          for (int64_t k = 0; k < K; ++k) {
+            const int64_t plane = i * dy.shape[1] + c / C * K + k;
+            add_product(weights[static_cast<size_t>(k)], both_ways(A, patch(dy, plane, p, q, f.m)),
+                        sum);
+          }
+          const Matrix out = both_ways(B, sum);
+          for (int64_t a = 0; a < n * n; ++a) {
+            const int64_t h = p + a / n - params.pad_top, w = q + a % n - params.pad_left;
+            if (h < 0 || h >= dx_shape[2] || w < 0 || w >= dx_shape[3]) continue;
+            dx[((i * dx_shape[1] + c) * dx_shape[2] + h) * dx_shape[3] + w] +=
+                out[static_cast<size_t>(a / n)][static_cast<size_t>(a % n)];
+          }
+        }
+      }
+    }
+  }
+  return dx;
+}
+
 // T of dw.
 RefTensor filter_weights(const Filtering& f, const RefTensor& x, const RefTensor& dy,
                          const Shape& dw_shape, const Conv2dParams& params) {
@@ -170,7 +206,7 @@ RefTensor filter_weights(const Filtering& f, const RefTensor& x, const RefTensor
 
 }  // namespace
 
-Bounds winograd_bounds(OpKind kind, const Filtering& f, const BoundArgs& args) {
+Bounds winograd_bounds(OpKind kind, const Filtering& f, const BoundArgs& args, bool is_scatter) {
   constexpr double kTransforms = 22;  // and 2 that sum_bound adds
   const auto params = args.params.as<Conv2dParams>();
   const auto count = [](int64_t n) { return static_cast<double>(n); };
@@ -197,6 +233,14 @@ Bounds winograd_bounds(OpKind kind, const Filtering& f, const BoundArgs& args) {
     // Input channels are the filters, and the other way round, within a group.
     const RefTensor& w = args.in[1];
     const int64_t filters = w.shape[0] / params.groups, channels = w.shape[1];
+    if (is_scatter) {
+      const RefTensor T =
+          scatter(f, args.in[0], args.want[0].shape, params, [&](int64_t c, int64_t k) {
+            return taps_of(w, c / channels * filters + k, c % channels);
+          });
+      const int overlapping = (f.m + f.r - 2) / f.m + 1;  // tiles, along an axis
+      return {sum_bound(T, count(filters) + kTransforms + overlapping * overlapping)};
+    }
     const RefTensor T =
         filter(f, args.in[0], args.want[0].shape, params.groups, f.r - 1 - params.pad_top,
                f.r - 1 - params.pad_left, [&](int64_t c, int64_t k) {
@@ -235,9 +279,9 @@ const Filtering& f2x2_3x3() {
   return filtering;
 }
 
-template <OpKind kKind, const Filtering& (*kFiltering)()>
+template <OpKind kKind, const Filtering& (*kFiltering)(), bool kIsScatter = false>
 Bounds bounds_of(const BoundArgs& args) {
-  return winograd_bounds(kKind, kFiltering(), args);
+  return winograd_bounds(kKind, kFiltering(), args, kIsScatter);
 }
 
 bool keeps(const Params& params) { return keeps_integers(params.as<Conv2dParams>().activation); }
@@ -254,7 +298,16 @@ std::vector<ImplementationRule> rules_of() {
 
 std::vector<ImplementationRule> winograd_rules(OpKind kind) {
   if (kind == OpKind::conv2d_fwd) return rules_of<OpKind::conv2d_fwd>();
-  if (kind == OpKind::conv2d_bwd_data) return rules_of<OpKind::conv2d_bwd_data>();
+  if (kind == OpKind::conv2d_bwd_data) {
+    std::vector<ImplementationRule> rules = rules_of<OpKind::conv2d_bwd_data>();
+    rules.push_back(
+        {"winograd_scatter_f4x4_3x3", bounds_of<OpKind::conv2d_bwd_data, f4x4_3x3, true>});
+    rules.push_back(
+        {"winograd_scatter_f2x2_5x5", bounds_of<OpKind::conv2d_bwd_data, f2x2_5x5, true>});
+    rules.push_back(
+        {"winograd_scatter_f2x2_3x3", bounds_of<OpKind::conv2d_bwd_data, f2x2_3x3, true>, keeps});
+    return rules;
+  }
   return rules_of<OpKind::conv2d_bwd_weights>();
 }
 

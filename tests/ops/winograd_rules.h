@@ -16,8 +16,10 @@ struct Filtering {
 
 // Bounds of the step `kind` of a two-dimensional convolution of stride 1. Roundings on the way of a
 // product: at most 4 for an input, 10 for weights (constants included), 6 for an output, the bias, and
-// one for each summand.
-Bounds winograd_bounds(OpKind kind, const Filtering& filtering, const BoundArgs& args);
+// one for each summand; where the data gradient is scattered from the tiles of dy, one for each tile
+// that reaches a pixel.
+Bounds winograd_bounds(OpKind kind, const Filtering& filtering, const BoundArgs& args,
+                       bool is_scatter);
 
 // What holds for the implementations of a conv2d step that filter so.
 std::vector<ImplementationRule> winograd_rules(OpKind kind);
