@@ -416,7 +416,7 @@ int64_t workspace_conv2d_bwd_weights(const StepArgs& args, int threads) {
   {                                                             \
     name #kind, step##_winograd::supports<cpu::Winograd::kind>, \
         step##_winograd::workspace_bytes<cpu::Winograd::kind>,  \
-        step##_winograd::launch<cpu::Winograd::kind>            \
+        step##_winograd::launch<cpu::Winograd::kind>, true      \
   }
 
 const Implementation kForward[] = {
