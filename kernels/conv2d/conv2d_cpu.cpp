@@ -440,6 +440,8 @@ const Implementation kBackwardWeights[] = {
     TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f4x4_3x3),
     TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f2x2_5x5),
     TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f2x2_3x3),
+    {"lane_sums", conv2d_bwd_weights_lane_sums::supports,
+     conv2d_bwd_weights_lane_sums::workspace_bytes, conv2d_bwd_weights_lane_sums::launch},
     {"indirect_gemm", conv2d_bwd_weights_indirect_gemm::supports,
      conv2d_bwd_weights_indirect_gemm::workspace_bytes, conv2d_bwd_weights_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_weights, launch_conv2d_bwd_weights}};
