@@ -70,6 +70,9 @@ struct Implementation {
   int64_t (*workspace_bytes)(const StepArgs& args, int threads);
   // Does the work, or queues it. Does not allocate, synchronise, throw or print. 0 is success.
   int (*launch)(Stream* stream, const StepArgs& args);
+  // Its terms exceed those of the formula, and its rounding errors with them: refused where
+  // TrainerOptions::precise_convolutions asks for plain sums.
+  bool is_less_precise = false;
 };
 
 struct ImplementationList {

@@ -81,6 +81,9 @@ struct TrainerOptions {
   std::map<std::string, Normalization> more_normalizations = {};
   // implementation by step kind, instead of the first that fits: {"conv2d_fwd", "im2col_gemm"}
   std::vector<std::pair<std::string, std::string>> force = {};
+  // true: convolutions only by implementations that sum the products of the formula. Winograd's, where
+  // it pays, is two to three times as fast and rounds two to three times as much.
+  bool precise_convolutions = false;
 };
 
 // Averages over an epoch, or over an evaluated part. With several losses `loss` is their weighted sum,

@@ -17,9 +17,11 @@
 // Source: K. Chellapilla, S. Puri, P. Simard, "High performance convolutional neural networks for
 // document processing", 2006.
 #include <cstring>
+#include <iterator>
 
 #include "kernels/conv2d/conv2d_indirect.h"
 #include "kernels/conv2d/conv2d_shape.h"
+#include "kernels/conv2d/conv2d_winograd.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tiling.h"
@@ -410,23 +412,44 @@ int64_t workspace_conv2d_bwd_weights(const StepArgs& args, int threads) {
          plan.image_tiles.count * scratch_bytes(plan.partial_elems, 1);
 }
 
+#define TANUL_WINOGRAD(name, step, kind)                        \
+  {                                                             \
+    name #kind, step##_winograd::supports<cpu::Winograd::kind>, \
+        step##_winograd::workspace_bytes<cpu::Winograd::kind>,  \
+        step##_winograd::launch<cpu::Winograd::kind>, true      \
+  }
+
 const Implementation kForward[] = {
+    TANUL_WINOGRAD("winograd_", conv2d_fwd, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_fwd, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_", conv2d_fwd, f2x2_3x3),
     {"indirect_gemm", conv2d_fwd_indirect_gemm::supports, conv2d_fwd_indirect_gemm::workspace_bytes,
      conv2d_fwd_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_fwd, launch_conv2d_fwd}};
 const Implementation kBackwardData[] = {
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_data, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_data, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_data, f2x2_3x3),
+    TANUL_WINOGRAD("winograd_scatter_", conv2d_bwd_data_scatter, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_scatter_", conv2d_bwd_data_scatter, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_scatter_", conv2d_bwd_data_scatter, f2x2_3x3),
     {"indirect_gemm", conv2d_bwd_data_indirect_gemm::supports,
      conv2d_bwd_data_indirect_gemm::workspace_bytes, conv2d_bwd_data_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_data, launch_conv2d_bwd_data}};
 const Implementation kBackwardWeights[] = {
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f4x4_3x3),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f2x2_5x5),
+    TANUL_WINOGRAD("winograd_", conv2d_bwd_weights, f2x2_3x3),
+    {"lane_sums", conv2d_bwd_weights_lane_sums::supports,
+     conv2d_bwd_weights_lane_sums::workspace_bytes, conv2d_bwd_weights_lane_sums::launch},
     {"indirect_gemm", conv2d_bwd_weights_indirect_gemm::supports,
      conv2d_bwd_weights_indirect_gemm::workspace_bytes, conv2d_bwd_weights_indirect_gemm::launch},
     {"im2col_gemm", supports_all, workspace_conv2d_bwd_weights, launch_conv2d_bwd_weights}};
 
 }  // namespace
 
-const ImplementationList cpu_conv2d_fwd = {kForward, 2};
-const ImplementationList cpu_conv2d_bwd_data = {kBackwardData, 2};
-const ImplementationList cpu_conv2d_bwd_weights = {kBackwardWeights, 2};
+const ImplementationList cpu_conv2d_fwd = {kForward, std::size(kForward)};
+const ImplementationList cpu_conv2d_bwd_data = {kBackwardData, std::size(kBackwardData)};
+const ImplementationList cpu_conv2d_bwd_weights = {kBackwardWeights, std::size(kBackwardWeights)};
 
 }  // namespace tanul

@@ -21,6 +21,7 @@ namespace tanul {
 TANUL_DECLARE_VERBS(conv2d_fwd_indirect_gemm)
 TANUL_DECLARE_VERBS(conv2d_bwd_data_indirect_gemm)
 TANUL_DECLARE_VERBS(conv2d_bwd_weights_indirect_gemm)
+TANUL_DECLARE_VERBS(conv2d_bwd_weights_lane_sums)
 #undef TANUL_DECLARE_VERBS
 
 namespace cpu {

@@ -4,8 +4,8 @@
 //
 //   dcol[(c,r,s), pq..pq+l] = sum over k of w[k,c,r,s] dy[n, k, pq .. + l],  dx_n += col2im(dcol)
 //
-// A tile is (image, group, block of channels), cut by shapes only; one worker computes it, a block
-// of output positions at a time. The weights are stored by panels of six (c, r, s) once. 2 N K PQ
+// A tile is (image, group, block of channels), and for a 1x1 kernel a block of positions, cut by
+// shapes only; one worker computes it, a block of output positions at a time. The weights are stored by panels of six (c, r, s) once. 2 N K PQ
 // CRS flops and 12 bytes moved for each element of dcol; for a 1x1 kernel the product is dx itself.
 // The sum over k runs in blocks of 256, each a chain of fused multiply-adds; col2im adds in the
 // order of (block of positions, c, r, s). Deterministic for any number of threads.
@@ -36,15 +36,19 @@ struct DataPlan {
     constexpr int64_t kRowsWanted = 512;  // of dcol: with 256 filters the weights fill 512 KiB
     const int64_t PQ = shape.PQ();
     lanes = std::max(1, cpu::indexed_gemm_lanes(PQ, PQ));
+    writes_dx = shape.is_pointwise() && PQ % lanes == 0;
     const int64_t for_threads = cpu::ceil_div(cpu::kTilesWanted, shape.N * shape.groups());
     const int64_t for_cache = cpu::ceil_div(shape.CRS(), kRowsWanted);
-    channels = cpu::blocks_about(shape.group_channels(), std::max(for_threads, for_cache), 1);
+    channels = cpu::blocks_about(shape.group_channels(),
+                                 writes_dx ? for_cache : std::max(for_threads, for_cache), 1);
     const int64_t rows = channels.size * shape.RS();
     const int64_t budget = std::max<int64_t>(1, cpu::kResultElems / (rows * lanes)) * lanes;
     positions = cpu::blocks_of_size(PQ, budget);
+    if (writes_dx) {  // nothing is added up: positions are tiles, dy is read once
+      positions = cpu::blocks_about(PQ, std::max(for_threads, positions.count), 4 * lanes);
+    }
     filters = cpu::blocks_of_size(shape.group_filters(), cpu::kDepthBlock);
     ld = cpu::round_up(positions.size, lanes);
-    writes_dx = shape.is_pointwise() && PQ % lanes == 0;
     panels = {rows, shape.group_filters()};
 
     cpu::WorkspaceLayout layout;
@@ -94,8 +98,9 @@ void store_panels(const DataPlan& plan, const StepArgs& args, int64_t g, int64_t
   }
 }
 
+// The blocks of positions [first, end) of a tile.
 void data_tile(const DataPlan& plan, const StepArgs& args, int64_t n, int64_t g,
-               int64_t channel_block, int worker) {
+               int64_t channel_block, int64_t first, int64_t end, int worker) {
   const ConvShape& shape = plan.shape;
   const int64_t PQ = shape.PQ();
   const int64_t c0 = plan.channels.begin(channel_block);
@@ -117,7 +122,7 @@ void data_tile(const DataPlan& plan, const StepArgs& args, int64_t n, int64_t g,
   gemm.a_row = cpu::workspace_at<int32_t>(args, plan.a_row_at);
   gemm.b_vector = gemm.c_vector = cpu::workspace_at<int32_t>(args, plan.vector_at);
   gemm.c_row = plan.writes_dx ? PQ : plan.ld;
-  for (int64_t block = 0; block < plan.positions.count; ++block) {
+  for (int64_t block = first; block < end; ++block) {
     const int64_t position = plan.positions.begin(block);
     const int64_t positions = plan.positions.length(block);
     gemm.vectors = cpu::ceil_div(positions, plan.lanes);
@@ -159,9 +164,13 @@ int launch(Stream* stream, const StepArgs& args) {
   cpu::parallel_for(stream, groups * blocks, [&](int64_t tile, int) {
     store_panels(plan, args, tile / blocks, tile % blocks);
   });
-  cpu::parallel_for(stream, plan.shape.N * groups * blocks, [&](int64_t tile, int worker) {
-    data_tile(plan, args, tile / (groups * blocks), tile / blocks % groups, tile % blocks, worker);
-  });
+  const int64_t position_tiles = plan.writes_dx ? plan.positions.count : 1;
+  cpu::parallel_for(
+      stream, plan.shape.N * groups * blocks * position_tiles, [&](int64_t item, int worker) {
+        const int64_t tile = item / position_tiles, first = item % position_tiles;
+        data_tile(plan, args, tile / (groups * blocks), tile / blocks % groups, tile % blocks,
+                  first, plan.writes_dx ? first + 1 : plan.positions.count, worker);
+      });
   return 0;
 }
 

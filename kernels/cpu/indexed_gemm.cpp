@@ -56,12 +56,27 @@ HWY_INLINE void compute_block(DT d, const IndexedGemm& gemm, int64_t row, int64_
   }
   const int64_t c_row = gemm.c_row;
   const bool accumulate = gemm.accumulate;
+  if (gemm.bias == nullptr && !gemm.is_relu) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        float* to = c[v] + i * c_row;
+        hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, to), sum[i][v]) : sum[i][v], d, to);
+      }
+    }
+    return;
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
+    const V bias = gemm.bias == nullptr ? hn::Zero(d) : hn::Set(d, gemm.bias[row + i]);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       float* to = c[v] + i * c_row;
-      hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, to), sum[i][v]) : sum[i][v], d, to);
+      V x = accumulate ? hn::Add(hn::LoadU(d, to), sum[i][v]) : sum[i][v];
+      x = hn::Add(x, bias);
+      if (gemm.is_relu) x = hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);
+      hn::StoreU(x, d, to);
     }
   }
 }

@@ -3,6 +3,7 @@
 // can read its input where it lies instead of copying it into columns first:
 //
 //   C[i, v, l] (+)= sum over t of  a[a_row[i] + a_step[t]] * b[b_vector[v] + b_step[t] + l]
+//   C[i, v, l]   = max(0, C[i, v, l] + bias[i])      where there is a bias, where is_relu
 //
 // with C[i, v, l] = c[i c_row + c_vector[v] + l], i < rows, v < vectors, l < lanes, t < depth. Each
 // element is one chain of fused multiply-adds in the order of t: its bits depend on neither rows,
@@ -25,8 +26,10 @@ struct IndexedGemm {
   const int32_t* b_step;    // [depth]
   float* c;
   int64_t c_row;
-  const int32_t* c_vector;  // [vectors]
-  bool accumulate;          // C += instead of C =
+  const int32_t* c_vector;      // [vectors]
+  bool accumulate;              // C += instead of C =
+  const float* bias = nullptr;  // [rows]
+  bool is_relu = false;         // NaN stays
 };
 
 void indexed_gemm(const IndexedGemm& gemm);

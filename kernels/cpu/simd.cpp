@@ -408,6 +408,47 @@ void AveragePoolRow(const PoolRow& row, float divisor, float* y) {
   }
 }
 
+template <class DT>
+HWY_INLINE int64_t copy_vectors(DT d, const float* x, float* y, int64_t i, int64_t n) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::LoadU(d, x + i), d, y + i);
+  return i;
+}
+
+void CopyRows(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y, int64_t ld_y) {
+  for (int64_t r = 0; r < rows; ++r, x += ld_x, y += ld_y) {
+    int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+    i = copy_vectors(D(), x, y, i, columns);
+    i = copy_vectors(hn::CappedTag<float, 8>(), x, y, i, columns);
+    i = copy_vectors(hn::CappedTag<float, 4>(), x, y, i, columns);
+#endif
+    for (; i < columns; ++i) y[i] = x[i];
+  }
+}
+
+template <class DT>
+HWY_INLINE int64_t every_second_vectors(DT d, const float* x, float* y, int64_t i, int64_t n) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  // A pair of vectors holds one element more than is wanted of it: it has to exist, behind it or, for
+  // the last vector, in front of it.
+  for (; i + lanes < n; i += lanes) hn::StoreU(load_strided(d, x + 2 * i, 2, 0), d, y + i);
+  if (i < n && n > lanes) {
+    hn::StoreU(load_strided(d, x + 2 * (n - lanes), 2, 1), d, y + n - lanes);
+    i = n;
+  }
+  return i;
+}
+
+void EverySecond(const float* x, float* y, int64_t n) {
+  int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  i = every_second_vectors(D(), x, y, i, n);
+  i = every_second_vectors(hn::CappedTag<float, 4>(), x, y, i, n);
+#endif
+  for (; i < n; ++i) y[i] = x[2 * i];
+}
+
 const char* Target() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace
@@ -431,6 +472,8 @@ HWY_EXPORT(SgdUpdate);
 HWY_EXPORT(AdamUpdate);
 HWY_EXPORT(MaxPoolRow);
 HWY_EXPORT(AveragePoolRow);
+HWY_EXPORT(CopyRows);
+HWY_EXPORT(EverySecond);
 HWY_EXPORT(Target);
 
 const char* simd_target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
@@ -446,6 +489,13 @@ void scale(float alpha, const float* x, float* y, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Scale)(alpha, x, y, n);
 }
 float sum(const float* x, int64_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(x, n); }
+void copy_rows(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
+               int64_t ld_y) {
+  HWY_DYNAMIC_DISPATCH(CopyRows)(x, ld_x, rows, columns, y, ld_y);
+}
+void every_second(const float* x, float* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(EverySecond)(x, y, n);
+}
 void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
                int64_t ld_y) {
   HWY_DYNAMIC_DISPATCH(Transpose)(x, ld_x, rows, columns, y, ld_y);

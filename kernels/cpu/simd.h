@@ -21,6 +21,9 @@ void accumulate(const float* x, float* y, int64_t n);                 // y += x
 void multiply_add(float alpha, const float* x, float* y, int64_t n);  // y += alpha x, fused
 void scale(float alpha, const float* x, float* y, int64_t n);         // y = alpha x
 float sum(const float* x, int64_t n);
+// y [rows, columns] = x, with rows ld_x and ld_y floats apart: for rows too short for memcpy
+void copy_rows(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y, int64_t ld_y);
+void every_second(const float* x, float* y, int64_t n);  // y[i] = x[2 i], reads x[0 … 2 n - 2]
 // y [columns, rows] = transpose of x [rows, columns], with rows ld_x and ld_y floats apart
 void transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y, int64_t ld_y);
 

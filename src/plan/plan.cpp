@@ -115,6 +115,9 @@ void Plan::select(const PlanOptions& options) {
     for (int i = 0; i < list.count && chosen == nullptr; ++i) {
       const Implementation& candidate = list.items[i];
       const char* refusal = candidate.supports(args);
+      if (refusal == nullptr && options.precise_convolutions && candidate.is_less_precise) {
+        refusal = "precise_convolutions is set";
+      }
       if (refusal == nullptr && !wanted.empty() && wanted != candidate.name) {
         refusal = "another one is forced";
       }

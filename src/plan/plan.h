@@ -27,6 +27,7 @@ struct PlanOptions {
   std::function<const ImplementationList&(OpKind)> implementations;
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
+  bool precise_convolutions = false;  // see TrainerOptions
 };
 
 class Plan {

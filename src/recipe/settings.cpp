@@ -157,6 +157,8 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
       static_cast<uint64_t>(r.integer("seed", static_cast<int64_t>(s.trainer.seed), 0, kMostInt));
   s.trainer.device = r.text("device", s.trainer.device);
   s.trainer.threads = static_cast<int>(r.integer("threads", s.trainer.threads, 0, 4096));
+  s.trainer.precise_convolutions =
+      r.boolean("precise_convolutions", s.trainer.precise_convolutions);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
       fail_at(source, force->where,
@@ -201,6 +203,7 @@ std::string train_toml(const TrainSettings& s) {
   line("keep_best", bool_toml(s.fit.keep_best));
   line("device", quoted(t.device));
   line("threads", fmt::format("{}", t.threads));
+  line("precise_convolutions", bool_toml(t.precise_convolutions));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {
     force +=

@@ -17,6 +17,7 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
     return backend.implementations(kind);
   };
   result.force = options.force;
+  result.precise_convolutions = options.precise_convolutions;
   return result;
 }
 

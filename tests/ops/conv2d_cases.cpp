@@ -221,6 +221,35 @@ void add_transposed(std::vector<OpCase>& cases) {
                    true});
 }
 
+// Stride 1 and enough channels for minimal filtering (conv2d_winograd.h) to take them.
+void add_tiled(std::vector<OpCase>& cases) {
+  const auto add = [&](const char* name, const Shape& x, int64_t K, int64_t kernel, int pad,
+                       void (*change)(Conv&) = nullptr) {
+    Conv c{name, x, K, kernel, kernel, 1, 1, pad, pad, pad, pad};
+    if (change != nullptr) change(c);
+    cases.push_back(make(c));
+  };
+  add("tiles: few, cut by the plane; channels cut vectors", {1, 24, 13, 11}, 33, 3, 1);
+  add("tiles: many, of three images, fused ReLU", {3, 16, 26, 26}, 18, 3, 1,
+      [](Conv& c) { c.activation = kRelu; });
+  add("tiles: 2 groups", {1, 32, 12, 12}, 40, 3, 1, [](Conv& c) { c.groups = 2; });
+  add("tiles: asymmetric padding wider than the kernel reaches, sigmoid", {1, 24, 9, 10}, 32, 3, 1,
+      [](Conv& c) {
+        c.top = 0, c.left = 3, c.bottom = 2, c.right = 1;
+        c.activation = kSigmoid;
+      });
+  add("tiles: no bias, fused tanh, no padding", {1, 32, 10, 10}, 32, 3, 0, [](Conv& c) {
+    c.has_bias = false;
+    c.activation = kTanh;
+  });
+  add("tiles: planes of 2x2", {8, 32, 2, 2}, 32, 3, 1);
+  add("tiles: many weights, few tiles", {2, 129, 5, 6}, 128, 3, 1);
+  add("tiles: 5x5 over five images", {5, 20, 14, 14}, 16, 5, 2);
+  add("tiles: 5x5 without padding", {1, 24, 12, 12}, 24, 5, 0);
+  add("tiles: 5x5, channels cut vectors, fused ReLU", {2, 35, 7, 9}, 33, 5, 2,
+      [](Conv& c) { c.activation = kRelu; });
+}
+
 }  // namespace
 
 std::vector<OpCase> conv2d_cases() {
@@ -394,6 +423,7 @@ std::vector<OpCase> conv2d_cases() {
   for (const Conv& c : all) cases.push_back(make(c));
   add_signals(cases);
   add_transposed(cases);
+  add_tiled(cases);
   return cases;
 }
 

@@ -85,9 +85,10 @@ std::vector<Step> steps_of(const OpCase& op_case, OpKind kind, const Fill* fill)
 }
 
 // What can be wrong with the values of a run; empty: nothing.
-std::string value_error(const Step& step, const RunResult& run, bool is_exact) {
+std::string value_error(const Implementation& implementation, const Step& step,
+                        const RunResult& run, bool is_exact) {
   std::vector<std::vector<double>> bounds =
-      error_bounds(step.kind, step.params, step.in, step.want, step.context);
+      error_bounds(step.kind, step.params, step.in, step.want, step.context, implementation.name);
   for (size_t i = 0; i < step.want.size(); ++i) {
     if (!step.want[i].present) continue;
     if (is_exact) bounds[i].assign(bounds[i].size(), 0.0);
@@ -149,7 +150,7 @@ std::string step_error(const Implementation& implementation, const Step& step, b
   run = run_step(implementation, step, base);
   if (run.is_refused) return {};
   if (!run.failure.empty()) return run.failure;
-  std::string error = value_error(step, run, is_exact);
+  std::string error = value_error(implementation, step, run, is_exact);
   return error.empty() ? repetition_error(implementation, step, base, run) : error;
 }
 
@@ -228,7 +229,10 @@ TEST_P(Implementations, AgreeWithTheReference) {
         const std::string error = step_error(implementation, step, false, {}, run);
         if (!error.empty()) report(op_case, error);
         ran += run.is_refused ? 0 : 1;
-        if (!error.empty() || run.is_refused || !is_exact_on_integers(kind, step.params)) continue;
+        if (!error.empty() || run.is_refused ||
+            !is_exact_on_integers(kind, step.params, implementation.name)) {
+          continue;
+        }
         for (const Step& whole : steps_of(op_case, kind, &kSmallIntegers)) {
           if (!are_whole(whole.in)) continue;
           const std::string inexact = step_error(implementation, whole, true, {}, run);

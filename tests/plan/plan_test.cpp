@@ -241,6 +241,26 @@ TEST(Plan, ForcingWhatIsNotThereIsAnError) {
             "force: there is no step kind \"conv9d\"; `tanul plan --steps` lists them");
 }
 
+TEST(Plan, PreciseConvolutionsArePlainSums) {
+  ModelBuilder m("wide");
+  const Var x = m.conv2d(m.input({32, 16, 16}), {.out = 32, .kernel = 3, .pad = 1});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 10}));
+  const Model model = m.build();
+  const auto conv_step = [&](bool is_precise) {
+    const PlanInfo plan =
+        make_plan(model, {.device = "cpu", .batch = 8, .precise_convolutions = is_precise});
+    for (const StepInfo& step : plan.steps) {
+      if (step.op == "conv2d_fwd") return step;
+    }
+    return StepInfo{};
+  };
+  EXPECT_EQ(conv_step(false).implementation, "winograd_f4x4_3x3");
+  const StepInfo precise = conv_step(true);
+  EXPECT_EQ(precise.implementation.find("winograd"), std::string::npos);
+  ASSERT_FALSE(precise.refused.empty());
+  EXPECT_EQ(precise.refused[0], "winograd_f4x4_3x3: precise_convolutions is set");
+}
+
 TEST(Plan, RefusesDevicesThatAreNotThere) {
   EXPECT_EQ(
       error_of({.device = "cuda"}),

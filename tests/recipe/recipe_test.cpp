@@ -135,6 +135,7 @@ keep_best = false
 init = { normal = { mean = 0, std = 0.01 } }
 device = "cpu"
 threads = 2
+precise_convolutions = true
 force = { conv2d_fwd = "im2col_gemm" }
 )");
   EXPECT_EQ(recipe.model.output_shape(), Shape{3});
@@ -188,6 +189,7 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(t.seed, 42u);
   EXPECT_EQ(t.device, "cpu");
   EXPECT_EQ(t.threads, 2);
+  EXPECT_TRUE(t.precise_convolutions);
   ASSERT_EQ(t.force.size(), 1u);
   EXPECT_EQ(t.force[0].second, "im2col_gemm");
   EXPECT_EQ(recipe.fit.patience, 3);

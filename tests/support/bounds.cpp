@@ -2,6 +2,7 @@
 #include "support/bounds.h"
 
 #include <cmath>
+#include <string_view>
 
 #include "ops/cases.h"
 
@@ -40,21 +41,33 @@ std::vector<double> through(ActivationKind kind, std::vector<double> bound, cons
   return bound;
 }
 
+const ImplementationRule* Rule::find(const char* implementation) const {
+  for (const ImplementationRule& own : implementations) {
+    if (std::string_view(own.implementation) == implementation) return &own;
+  }
+  return nullptr;
+}
+
 std::vector<std::vector<double>> error_bounds(OpKind kind, const Params& params,
                                               const std::vector<RefTensor>& in,
                                               const std::vector<RefTensor>& want,
-                                              const RefContext& context) {
+                                              const RefContext& context,
+                                              const char* implementation) {
   const Rule* rule = find_rule(kind);
-  if (rule->bounds != nullptr) return rule->bounds({params, in, want, context});
+  const ImplementationRule* own = rule->find(implementation);
+  const auto bounds_of = own != nullptr ? own->bounds : rule->bounds;
+  if (bounds_of != nullptr) return bounds_of({params, in, want, context});
   // Moves, maxima and single additions: the correctly rounded result.
   Bounds bounds;
   for (const RefTensor& t : want) bounds.push_back(exact(t));
   return bounds;
 }
 
-bool is_exact_on_integers(OpKind kind, const Params& params) {
+bool is_exact_on_integers(OpKind kind, const Params& params, const char* implementation) {
   const Rule* rule = find_rule(kind);
-  return rule->is_exact_on_integers != nullptr && rule->is_exact_on_integers(params);
+  const ImplementationRule* own = rule->find(implementation);
+  const auto is_exact = own != nullptr ? own->is_exact_on_integers : rule->is_exact_on_integers;
+  return is_exact != nullptr && is_exact(params);
 }
 
 }  // namespace tanul::test

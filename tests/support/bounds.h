@@ -10,13 +10,14 @@
 namespace tanul::test {
 
 // One bound for each element of each output: |float - reference| <= bound. 0 asks for equal bits.
-// `want` is what reference() gave for these operands.
+// `want` is what reference() gave for these operands. `implementation` is the name of what ran.
 std::vector<std::vector<double>> error_bounds(OpKind kind, const Params& params,
                                               const std::vector<RefTensor>& in,
                                               const std::vector<RefTensor>& want,
-                                              const RefContext& context);
+                                              const RefContext& context,
+                                              const char* implementation = "");
 
 // Is the step exact on small whole numbers (all sums and products are whole and below 2^24)?
-bool is_exact_on_integers(OpKind kind, const Params& params);
+bool is_exact_on_integers(OpKind kind, const Params& params, const char* implementation = "");
 
 }  // namespace tanul::test

@@ -22,6 +22,14 @@ struct BoundArgs {
   const RefContext& context;
 };
 
+// An implementation that does not sum the terms of the formula but others (Winograd's convolution)
+// has bounds of its own.
+struct ImplementationRule {
+  const char* implementation;
+  Bounds (*bounds)(const BoundArgs& args);
+  bool (*is_exact_on_integers)(const Params& params) = nullptr;
+};
+
 struct Rule {
   OpKind kind;
   // Naive loops in double. All outputs, optional ones included; what a parameter or a left out operand
@@ -32,6 +40,10 @@ struct Rule {
   Bounds (*bounds)(const BoundArgs& args) = nullptr;
   // Is the step exact on small whole numbers (all sums and products whole and below 2^24)? Null: no.
   bool (*is_exact_on_integers)(const Params& params) = nullptr;
+  std::vector<ImplementationRule> implementations = {};
+
+  // Null where the implementation follows the rule of the step.
+  const ImplementationRule* find(const char* implementation) const;
 };
 
 constexpr double kU = 0x1p-24;          // half the distance of 1 and the next float
