@@ -359,7 +359,13 @@ HWY_INLINE int64_t max_pool_vectors(DT d, const PoolRow& row, int64_t q, int32_t
 void MaxPoolRow(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax) {
   int64_t q = max_pool_vectors(D(), row, 0, x_index, y, argmax);
 #if HWY_TARGET != HWY_SCALAR
-  q = max_pool_vectors(hn::CappedTag<float, 4>(), row, q, x_index, y, argmax);
+  const hn::CappedTag<float, 4> quarter;
+  q = max_pool_vectors(hn::CappedTag<float, 8>(), row, q, x_index, y, argmax);
+  q = max_pool_vectors(quarter, row, q, x_index, y, argmax);
+  // What is left: the last four windows, some of them a second time.
+  const int64_t last = safe_windows(row) - 4;
+  if (q > last && q < last + 4 && last >= 0)
+    q = max_pool_vectors(quarter, row, last, x_index, y, argmax);
 #endif
   for (; q < row.count; ++q) {
     const float* x = row.x + q * row.stride_w;
@@ -400,7 +406,13 @@ HWY_INLINE int64_t average_pool_vectors(DT d, const PoolRow& row, int64_t q, flo
 void AveragePoolRow(const PoolRow& row, float divisor, float* y) {
   int64_t q = average_pool_vectors(D(), row, 0, divisor, y);
 #if HWY_TARGET != HWY_SCALAR
-  q = average_pool_vectors(hn::CappedTag<float, 4>(), row, q, divisor, y);
+  const hn::CappedTag<float, 4> quarter;
+  q = average_pool_vectors(hn::CappedTag<float, 8>(), row, q, divisor, y);
+  q = average_pool_vectors(quarter, row, q, divisor, y);
+  // What is left: the last four windows, some of them a second time.
+  const int64_t last = safe_windows(row) - 4;
+  if (q > last && q < last + 4 && last >= 0)
+    q = average_pool_vectors(quarter, row, last, divisor, y);
 #endif
   for (; q < row.count; ++q) {
     const float* x = row.x + q * row.stride_w;
