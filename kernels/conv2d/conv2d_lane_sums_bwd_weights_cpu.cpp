@@ -186,11 +186,12 @@ const char* supports(const StepArgs& args) {
   if (!cpu::fits_offsets(shape)) return "an image is too large for 32-bit offsets";
   const PhaseLayout input(shape, 1);
   if (shape.CRS() > kMostTaps) return "many taps: transposing dy costs little";
-  if (shape.group_filters() % cpu::lane_sums_lanes() == 0) {
+  const int lanes = cpu::lane_sums_lanes();
+  if (lanes > 1 && shape.group_filters() % lanes == 0) {
     return "filters fill whole vectors: the indirect product loses nothing";
   }
   if (2 * shape.PQ() < input.wide * shape.P ||
-      2 * shape.PQ() < cpu::round_up(input.wide * shape.P, cpu::lane_sums_lanes())) {
+      2 * shape.PQ() < cpu::round_up(input.wide * shape.P, lanes)) {
     return "the positions of an output plane fill less than half of the vectors";
   }
   return nullptr;
