@@ -32,9 +32,10 @@ using cpu::PhaseLayout;
 constexpr int64_t kPositions = 768;
 constexpr int64_t kSumsBytes = 160 * 1024;  // of a tile, in the second-level cache
 
-// C R S of a group up to which this is faster than "indirect_gemm". One Zen 4 core, GFLOP/s of this and
-// that with AVX-512 and with AVX2: 25 taps 66, 49 and 64, 49 (LeNet), 27 taps 65, 46 and 67, 62 (VGG),
-// 75 taps 67, 69 and 66, 83 (cifar10-quick).
+// C R S of a group up to which this is faster than "indirect_gemm", where filters do not fill its
+// vectors. One Zen 4 core, GFLOP/s of this and that with AVX-512, then with AVX2: 25 taps and 20
+// filters 66, 48 and 64, 50 (LeNet); 27 taps and 64 filters 69, 71 and 72, 78 (VGG); 75 taps and 32
+// filters 67, 85 and 66, 87 (cifar10-quick).
 constexpr int64_t kMostTaps = 40;
 
 struct LaneSumsPlan {
@@ -185,8 +186,12 @@ const char* supports(const StepArgs& args) {
   if (!cpu::fits_offsets(shape)) return "an image is too large for 32-bit offsets";
   const PhaseLayout input(shape, 1);
   if (shape.CRS() > kMostTaps) return "many taps: transposing dy costs little";
+  const int lanes = cpu::lane_sums_lanes();
+  if (lanes > 1 && shape.group_filters() % lanes == 0) {
+    return "filters fill whole vectors: the indirect product loses nothing";
+  }
   if (2 * shape.PQ() < input.wide * shape.P ||
-      2 * shape.PQ() < cpu::round_up(input.wide * shape.P, cpu::lane_sums_lanes())) {
+      2 * shape.PQ() < cpu::round_up(input.wide * shape.P, lanes)) {
     return "the positions of an output plane fill less than half of the vectors";
   }
   return nullptr;

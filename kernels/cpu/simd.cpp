@@ -20,6 +20,7 @@
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
 #include "kernels/activation/vector-inl.h"
+#include "kernels/cpu/transpose-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -138,36 +139,39 @@ float Sum(const float* x, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
-// Squares of 4x4 elements, what is left over one by one.
-void Transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
-               int64_t ld_y) {
-  int64_t square_rows = 0;
-  int64_t square_columns = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const hn::CappedTag<float, 4> d;
-  square_rows = rows / 4 * 4;
-  square_columns = columns / 4 * 4;
-  for (int64_t j = 0; j < square_columns; j += 4) {
-    for (int64_t i = 0; i < square_rows; i += 4) {
-      const float* from = x + i * ld_x + j;
-      const auto r0 = hn::LoadU(d, from);
-      const auto r1 = hn::LoadU(d, from + ld_x);
-      const auto r2 = hn::LoadU(d, from + 2 * ld_x);
-      const auto r3 = hn::LoadU(d, from + 3 * ld_x);
-      const auto even_low = hn::InterleaveLower(d, r0, r2);
-      const auto odd_low = hn::InterleaveLower(d, r1, r3);
-      const auto even_high = hn::InterleaveUpper(d, r0, r2);
-      const auto odd_high = hn::InterleaveUpper(d, r1, r3);
-      float* to = y + j * ld_y + i;
-      hn::StoreU(hn::InterleaveLower(d, even_low, odd_low), d, to);
-      hn::StoreU(hn::InterleaveUpper(d, even_low, odd_low), d, to + ld_y);
-      hn::StoreU(hn::InterleaveLower(d, even_high, odd_high), d, to + 2 * ld_y);
-      hn::StoreU(hn::InterleaveUpper(d, even_high, odd_high), d, to + 3 * ld_y);
+// Rows and columns in whole squares of as many rows as the vector has lanes.
+template <class DT>
+HWY_INLINE void transpose_squares(DT d, const float* x, int64_t ld_x, int64_t rows, int64_t columns,
+                                  float* y, int64_t ld_y) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i < rows; i += lanes) {
+    for (int64_t j = 0; j < columns; j += lanes) {
+      transpose_square(d, x + i * ld_x + j, ld_x, y + j * ld_y + i, ld_y);
     }
   }
+}
+#endif
+
+// Squares of whole vectors, then of 4x4 elements, what is left over one by one.
+void Transpose(const float* x, int64_t ld_x, int64_t rows, int64_t columns, float* y,
+               int64_t ld_y) {
+  int64_t done_rows = 0, done_columns = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<float, 16> d;
+  const hn::CappedTag<float, 4> quarter;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t wide_rows = rows / lanes * lanes, wide_columns = columns / lanes * lanes;
+  done_rows = rows / 4 * 4;
+  done_columns = columns / 4 * 4;
+  transpose_squares(d, x, ld_x, wide_rows, wide_columns, y, ld_y);
+  transpose_squares(quarter, x + wide_columns, ld_x, wide_rows, done_columns - wide_columns,
+                    y + wide_columns * ld_y, ld_y);
+  transpose_squares(quarter, x + wide_rows * ld_x, ld_x, done_rows - wide_rows, done_columns,
+                    y + wide_rows, ld_y);
 #endif
   for (int64_t j = 0; j < columns; ++j) {
-    for (int64_t i = j < square_columns ? square_rows : 0; i < rows; ++i) {
+    for (int64_t i = j < done_columns ? done_rows : 0; i < rows; ++i) {
       y[j * ld_y + i] = x[i * ld_x + j];
     }
   }
@@ -355,7 +359,13 @@ HWY_INLINE int64_t max_pool_vectors(DT d, const PoolRow& row, int64_t q, int32_t
 void MaxPoolRow(const PoolRow& row, int32_t x_index, float* y, int32_t* argmax) {
   int64_t q = max_pool_vectors(D(), row, 0, x_index, y, argmax);
 #if HWY_TARGET != HWY_SCALAR
-  q = max_pool_vectors(hn::CappedTag<float, 4>(), row, q, x_index, y, argmax);
+  const hn::CappedTag<float, 4> quarter;
+  q = max_pool_vectors(hn::CappedTag<float, 8>(), row, q, x_index, y, argmax);
+  q = max_pool_vectors(quarter, row, q, x_index, y, argmax);
+  // What is left: the last four windows, some of them a second time.
+  const int64_t last = safe_windows(row) - 4;
+  if (q > last && q < last + 4 && last >= 0)
+    q = max_pool_vectors(quarter, row, last, x_index, y, argmax);
 #endif
   for (; q < row.count; ++q) {
     const float* x = row.x + q * row.stride_w;
@@ -396,7 +406,13 @@ HWY_INLINE int64_t average_pool_vectors(DT d, const PoolRow& row, int64_t q, flo
 void AveragePoolRow(const PoolRow& row, float divisor, float* y) {
   int64_t q = average_pool_vectors(D(), row, 0, divisor, y);
 #if HWY_TARGET != HWY_SCALAR
-  q = average_pool_vectors(hn::CappedTag<float, 4>(), row, q, divisor, y);
+  const hn::CappedTag<float, 4> quarter;
+  q = average_pool_vectors(hn::CappedTag<float, 8>(), row, q, divisor, y);
+  q = average_pool_vectors(quarter, row, q, divisor, y);
+  // What is left: the last four windows, some of them a second time.
+  const int64_t last = safe_windows(row) - 4;
+  if (q > last && q < last + 4 && last >= 0)
+    q = average_pool_vectors(quarter, row, last, divisor, y);
 #endif
   for (; q < row.count; ++q) {
     const float* x = row.x + q * row.stride_w;

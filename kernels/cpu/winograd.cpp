@@ -15,6 +15,7 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 // clang-format off
 #include <hwy/highway.h>
+#include "kernels/cpu/transpose-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -429,49 +430,8 @@ void WeightsGradient(Winograd kind, const WinogradTiles& from, float* w) {
 
 // ---- planes and pixels ------------------------------------------------------------------------
 
-#if HWY_TARGET == HWY_SCALAR
-constexpr int kBlock = 1;
-#else
-constexpr int kBlock = 4;  // lanes of 128 bits
-#endif
-constexpr int kBlocks = kLanes / kBlock;
-
 #if HWY_TARGET != HWY_SCALAR
-
-// One vector of blocks from `at(block)`, and back; blocks whose place is null are dropped.
-template <class DT, class At>
-HWY_INLINE hn::Vec<DT> load_blocks(DT d, int first, const At& at) {
-  if constexpr (hn::MaxLanes(DT()) == kBlock) {
-    return hn::LoadU(d, at(first));
-  } else {
-    const hn::Half<DT> half;
-    constexpr int kHalf = static_cast<int>(hn::MaxLanes(DT())) / kBlock / 2;
-    return hn::Combine(d, load_blocks(half, first + kHalf, at), load_blocks(half, first, at));
-  }
-}
-template <class DT, class At>
-HWY_INLINE void store_blocks(DT d, hn::Vec<DT> v, int first, const At& at) {
-  if constexpr (hn::MaxLanes(DT()) == kBlock) {
-    float* to = at(first);
-    if (to != nullptr) hn::StoreU(v, d, to);
-  } else {
-    const hn::Half<DT> half;
-    constexpr int kHalf = static_cast<int>(hn::MaxLanes(DT())) / kBlock / 2;
-    store_blocks(half, hn::LowerHalf(half, v), first, at);
-    store_blocks(half, hn::UpperHalf(half, v), first + kHalf, at);
-  }
-}
-
-// Four vectors as the rows of a 4x4 matrix in each block, transposed.
-HWY_INLINE void transpose_blocks(V (&v)[4]) {
-  const D d;
-  const V a = hn::InterleaveLower(d, v[0], v[2]), b = hn::InterleaveLower(d, v[1], v[3]);
-  const V c = hn::InterleaveUpper(d, v[0], v[2]), e = hn::InterleaveUpper(d, v[1], v[3]);
-  v[0] = hn::InterleaveLower(d, a, b);
-  v[1] = hn::InterleaveUpper(d, a, b);
-  v[2] = hn::InterleaveLower(d, c, e);
-  v[3] = hn::InterleaveUpper(d, c, e);
-}
+constexpr int kBlocks = kLanes / 4;  // of 128 bits
 
 // The planes of a vector of channels. Those that do not exist are stood in for by the last one.
 template <class Float>
@@ -501,7 +461,7 @@ HWY_INLINE void gather_groups(const Planes<const float>& planes, int64_t pixel, 
   const auto present = hn::FirstN(D(), static_cast<size_t>(planes.channels));
 #pragma GCC unroll 4
   for (int g = 0; g < kGroups; ++g) {
-    transpose_blocks(v[g]);
+    transpose_blocks(D(), v[g]);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       store(kAll ? v[g][i] : hn::IfThenElseZero(present, v[g][i]), to + (g * 4 + i) * kLanes);
@@ -515,7 +475,7 @@ HWY_INLINE void scatter_groups(const float* from, const Planes<float>& planes, i
   for (int g = 0; g < kGroups; ++g) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) v[g][i] = load(from + (g * 4 + i) * kLanes);
-    transpose_blocks(v[g]);
+    transpose_blocks(D(), v[g]);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
