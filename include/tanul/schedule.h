@@ -61,8 +61,9 @@ struct Schedule {
   Cycle cycle = Cycle::triangular;
   std::vector<double> milestones = {};                 // multi_step: epochs, rising
   std::vector<std::pair<double, double>> points = {};  // table: {epoch, factor}, epochs rising
-  // plateau: `patience` epochs without a loss that is better than the best by the share `threshold` (by
-  // the difference, with is_absolute), then a drop; the next `cooldown` epochs do not count.
+  // plateau: `patience` epochs without a loss below best (1 - threshold) (with is_absolute: below
+  // best - threshold; with larger_is_better: above best (1 + threshold), best + threshold), then a
+  // drop; the next `cooldown` epochs do not count.
   int64_t patience = 10;
   int64_t cooldown = 0;
   double threshold = 1e-4;

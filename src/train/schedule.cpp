@@ -156,7 +156,8 @@ double Schedule::momentum(int64_t step, int64_t steps_per_epoch, double epochs) 
 }
 
 void PlateauState::observe(const Schedule& s, double metric) {
-  const double margin = s.is_absolute ? s.threshold : std::fabs(best) * s.threshold;
+  // Of a negative best, the share moves the mark towards zero, as PyTorch has it.
+  const double margin = s.is_absolute ? s.threshold : best * s.threshold;
   // NaN is never better.
   const bool is_better = !has_best            ? !std::isnan(metric)
                          : s.larger_is_better ? metric > best + margin

@@ -13,6 +13,7 @@
 #include "kernels/op.h"
 #include "support/golden.h"
 #include "support/rule.h"
+#include "support/step_runner.h"
 
 namespace tanul::test {
 namespace {
@@ -110,7 +111,7 @@ class UpdateRun {
     void* aligned = workspace.data();
     size_t space = workspace.size() * 8;
     args.workspace = std::align(64, 1, aligned, space);
-    ASSERT_EQ(list.items[i].launch(&stream_, args), 0);
+    ASSERT_EQ(launch_step(list.items[i], &stream_, args), 0);
   }
 
   const GoldenCase& golden_;

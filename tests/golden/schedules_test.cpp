@@ -164,5 +164,18 @@ TEST(Schedule, ATableIsStraightLinesBetweenItsPoints) {
   EXPECT_EQ(s.factor(19, 2, 10), 0);  // behind the last
 }
 
+// Recorded from torch.optim.lr_scheduler.ReduceLROnPlateau(lr 1, factor 0.5, patience 0, threshold 0.1).
+TEST(Schedule, PlateauTakesItsShareOfANegativeBestTowardsZero) {
+  Schedule s = Schedule::plateau(0.5, 0);
+  s.threshold = 0.1;
+  PlateauState state;
+  std::vector<double> rates;
+  for (double metric : {1.0, -1.0, -0.95, -0.9, -0.8, -2.0}) {
+    state.observe(s, metric);
+    rates.push_back(state.factor);
+  }
+  EXPECT_EQ(rates, (std::vector<double>{1, 1, 1, 1, 0.5, 0.5}));
+}
+
 }  // namespace
 }  // namespace tanul::test

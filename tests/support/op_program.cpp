@@ -139,7 +139,7 @@ std::map<ValueId, RefTensor> OpProgram::run(int choice, int threads) const {
         if (node.out[i] != kNoValue) arguments.out[i].data = take(node.out[i]);
       }
       arguments.args.block = &block;
-      if (implementation.launch(&stream, arguments.args) != 0) {
+      if (launch_step(implementation, &stream, arguments.args) != 0) {
         throw std::runtime_error(std::string(op_name(node.kind)) + " failed");
       }
     }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/format.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -87,6 +88,11 @@ void store(const RefTensor& t, std::byte* to) {
   if (t.dtype == DType::u8) store_as<uint8_t>(t, to);
 }
 
+int launch_step(const Implementation& implementation, Stream* stream, const StepArgs& args) {
+  const cpu::BlasSingleThread blas;
+  return implementation.launch(stream, args);
+}
+
 RunResult run_step(const Implementation& implementation, const Step& step,
                    const RunOptions& options) {
   RunResult result;
@@ -135,7 +141,7 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   const Guarded workspace(args.workspace_bytes);
   args.workspace = workspace.data();
 
-  const int status = implementation.launch(stream_of(options.threads), args);
+  const int status = launch_step(implementation, stream_of(options.threads), args);
   if (status != 0) result.failure = fmt::format("launch returned {}", status);
   if (!workspace.is_intact()) {
     result.failure = fmt::format("wrote outside the workspace of {} bytes", args.workspace_bytes);

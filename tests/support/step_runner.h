@@ -34,6 +34,9 @@ struct RunResult {
   std::vector<std::vector<std::byte>> out;  // bytes of each output, empty where absent
 };
 
+// Launches with BLAS set to one thread, as a device does while a step runs.
+int launch_step(const Implementation& implementation, Stream* stream, const StepArgs& args);
+
 // Guards round every output and the workspace, which has exactly the size asked for; outputs and
 // workspace are poisoned with NaN; inputs must keep their bytes unless they are written in place.
 RunResult run_step(const Implementation& implementation, const Step& step,

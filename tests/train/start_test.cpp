@@ -112,6 +112,50 @@ TEST(Lsuv, EveryLayerOfAGraphWithBranchesHasUnitVariance) {
   }
 }
 
+double mean_square(const Tensor& t) {
+  double sum = 0;
+  for (int64_t i = 0; i < t.elems(); ++i) {
+    const auto value = static_cast<double>(t.data<float>()[i]);
+    sum += value * value;
+  }
+  return sum / static_cast<double>(t.elems());
+}
+
+// He et al. 2015, section 2.2: with weights of variance v over fan-in n, a ReLU layer multiplies the mean
+// square of the activations by n v / 2. Over random weights of one layer the factor spreads by 5 / n of
+// its square (the fourth moment of a rectified normal), so after l layers its logarithm by sqrt(5 l / n).
+TEST(Initialisers, OnlyHePassesTheActivationsOfThirtyReluLayers) {
+  constexpr int64_t kWidth = 256;
+  const struct {
+    Init init;
+    double factor;
+  } starts[] = {{Init::he_normal(), 1},
+                {Init::he_uniform(), 1},
+                {Init::glorot_normal(), 0.5},
+                {Init::glorot_uniform(), 0.5},
+                {Init::normal(0, 0.01), kWidth * 1e-4 / 2}};
+  Tensor samples({64, kWidth});
+  initialize(samples, Init::normal(0, 1), 9, "samples");
+  for (const auto& [init, factor] : starts) {
+    SCOPED_TRACE(init.str());
+    ModelBuilder m("deep");
+    Var x = m.input({kWidth});
+    for (int layer = 1; layer <= 30; ++layer) {
+      x = m.relu(m.linear(x, {.out = kWidth, .weight_init = init}));
+      if (layer % 5 == 0) m.output(x);
+    }
+    Trainer trainer(m.build(), options_of());
+    const std::vector<Tensor> outputs = trainer.predict(std::vector<Tensor>{samples});
+    ASSERT_EQ(outputs.size(), 6u);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const double depth = 5 * static_cast<double>(i + 1);
+      EXPECT_NEAR(std::log(mean_square(outputs[i])), depth * std::log(factor),
+                  4 * std::sqrt(5 * depth / kWidth))
+          << "layer " << depth;
+    }
+  }
+}
+
 // Mishkin & Matas: what Glorot's weights for tanh lose, layer by layer, through ReLU stays.
 TEST(Lsuv, ThirtyReluLayersPassTheirVariance) {
   constexpr int64_t kWidth = 64;
