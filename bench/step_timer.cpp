@@ -65,7 +65,9 @@ Batch random_batch(const Model& model, int64_t batch) {
   for (int64_t extent : model.input_shape()) extents.push_back(extent);
   Batch result{Tensor(Shape(extents)), {}};
   initialize(result.samples, Init::normal(0, 1), 1, "bench.samples");
-  if (model.loss() == LossKind::softmax_cross_entropy) {
+  const LossKind loss = model.loss();
+  if (loss == LossKind::softmax_cross_entropy || loss == LossKind::negative_log_likelihood ||
+      loss == LossKind::multi_margin) {
     const int64_t classes = model.output_shape().elems();
     Tensor uniform({batch});
     initialize(uniform, Init::uniform(0, static_cast<double>(classes)), 1, "bench.targets");
@@ -78,7 +80,11 @@ Batch random_batch(const Model& model, int64_t batch) {
     std::vector<int64_t> output{batch};
     for (int64_t extent : model.output_shape()) output.push_back(extent);
     result.targets = Tensor(Shape(output));
-    initialize(result.targets, Init::normal(0, 1), 1, "bench.targets");
+    const bool are_values = loss == LossKind::mean_squared_error ||
+                            loss == LossKind::mean_absolute_error || loss == LossKind::smooth_l1 ||
+                            loss == LossKind::huber;
+    initialize(result.targets, are_values ? Init::normal(0, 1) : Init::uniform(0, 1), 1,
+               "bench.targets");
   }
   return result;
 }

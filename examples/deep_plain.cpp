@@ -51,7 +51,8 @@ int main(int argc, char** argv) try {
       {"He normal", tanul::Init::he_normal(), false},
       {"LSUV", tanul::Init::orthogonal(), true},
   };
-  std::printf("root mean square of the activations before training      after %d epochs\n", kEpochs);
+  std::printf("root mean square of the activations before training      after %d epochs\n",
+              kEpochs);
   std::printf("%-14s", "");
   for (int layer : kShown) std::printf(" layer %-2d", layer);
   std::printf("     loss  test accuracy\n");

@@ -57,6 +57,11 @@ class TANUL_API DataView {
   void gather_input(size_t input, const int64_t* positions, int64_t count, void* to) const;
   void gather_target(size_t target, const int64_t* positions, int64_t count, void* to) const;
 
+  // The same samples, each with itself as its target (f32, u8 counts as value/255): what an
+  // autoencoder learns from. Makes one copy of all samples of the data as floats. One input only:
+  // throws Error{invalid_argument} otherwise.
+  DataView reconstructing() const;
+
   // The samples at these positions of this view.
   DataView subset(const std::vector<int64_t>& positions) const;
   // The first `count` samples (all, where there are fewer).

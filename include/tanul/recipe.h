@@ -21,6 +21,7 @@ struct DataOptions {
   double validation = 0.1;    // share of the training part that is set aside
   double test = 0;            // share of the training part for testing, where there is no test part
   bool stratified = true;
+  bool targets_are_samples = false;  // DataView::reconstructing: an autoencoder
 };
 
 // A model file, read and checked.

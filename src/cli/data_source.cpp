@@ -66,6 +66,11 @@ std::string find_data_folder(const std::string& text) {
 
 Dataset load_parts(const std::string& folder, const Recipe& recipe) {
   Dataset data = load_dataset(folder);
+  if (recipe.data.targets_are_samples) {
+    for (DataView* part : {&data.train_part, &data.validation_part, &data.test_part}) {
+      *part = part->reconstructing();
+    }
+  }
   const uint64_t seed = recipe.trainer.seed;
   double kept = 1;  // of the training part as it came
   if (data.test_part.empty() && recipe.data.test > 0) {

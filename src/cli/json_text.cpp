@@ -206,25 +206,25 @@ std::string lr_range_json(const LrRange& range, const std::string& model) {
 }
 
 std::string predictions_json(const std::vector<Prediction>& predictions,
-                             const std::vector<std::string>& class_names, bool are_probabilities,
+                             const std::vector<std::string>& class_names, const std::string& score,
                              int64_t top) {
   Json list = Json::array();
   for (const Prediction& p : predictions) {
     Json json{{"image", p.image}};
-    if (!are_probabilities) {
+    if (score.empty()) {
       json["values"] = p.values;
       list.push_back(json);
       continue;
     }
     json["class"] = class_name(class_names, p.order[0]);
     json["index"] = p.order[0];
-    json["probability"] = p.values[static_cast<size_t>(p.order[0])];
+    json[score] = p.values[static_cast<size_t>(p.order[0])];
     Json best = Json::array();
     const auto count = std::min(static_cast<size_t>(top), p.order.size());
     for (size_t i = 0; i < count; ++i) {
       best.push_back({{"class", class_name(class_names, p.order[i])},
                       {"index", p.order[i]},
-                      {"probability", p.values[static_cast<size_t>(p.order[i])]}});
+                      {score, p.values[static_cast<size_t>(p.order[i])]}});
     }
     json["top"] = best;
     list.push_back(json);

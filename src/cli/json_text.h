@@ -53,8 +53,9 @@ struct Prediction {
   std::vector<double> values;
   std::vector<int64_t> order;
 };
+// `score` names what a classifier gives each class ("probability"); empty: no classifier, all values.
 std::string predictions_json(const std::vector<Prediction>& predictions,
-                             const std::vector<std::string>& class_names, bool are_probabilities,
+                             const std::vector<std::string>& class_names, const std::string& score,
                              int64_t top);
 
 std::string dataset_json(const std::string& folder, const Dataset& data,

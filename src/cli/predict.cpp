@@ -26,7 +26,10 @@ int run_predict(const PredictArgs& args) {
   const auto trainer = run.make_trainer();
   const Tensor outputs = trainer->predict(samples);
 
-  const bool is_classifier = run.recipe.model.loss() == LossKind::softmax_cross_entropy;
+  const LossKind loss = run.recipe.model.loss();
+  const bool are_probabilities = loss == LossKind::softmax_cross_entropy;
+  const bool is_classifier = are_probabilities || loss == LossKind::negative_log_likelihood ||
+                             loss == LossKind::multi_margin;
   const int64_t count = run.recipe.model.output_shape().elems();
   std::vector<Prediction> predictions;
   for (size_t i = 0; i < args.images.size(); ++i) {
@@ -42,7 +45,8 @@ int run_predict(const PredictArgs& args) {
     predictions.push_back(std::move(p));
   }
   if (args.json) {
-    say("{}\n", predictions_json(predictions, run.class_names, is_classifier, args.top));
+    const std::string score = are_probabilities ? "probability" : is_classifier ? "score" : "";
+    say("{}\n", predictions_json(predictions, run.class_names, score, args.top));
     return 0;
   }
   for (const Prediction& p : predictions) {
@@ -55,7 +59,7 @@ int run_predict(const PredictArgs& args) {
         continue;
       }
       say("  {} {}", c < run.class_names.size() ? run.class_names[c] : std::to_string(c),
-          percent(p.values[c]));
+          are_probabilities ? percent(p.values[c]) : fmt::format("{:.4g}", p.values[c]));
     }
     say("\n");
   }

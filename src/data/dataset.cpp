@@ -169,6 +169,25 @@ void DataView::gather_target(size_t target, const int64_t* positions, int64_t co
   if (count > 0) copy_rows(target_at(target), indices_, positions, count, to);
 }
 
+DataView DataView::reconstructing() const {
+  if (inputs() > 1) {
+    fail(Code::invalid_argument, "reconstructing: samples with one input only, these have {}",
+         inputs());
+  }
+  DataView view = *this;
+  view.targets_.clear();
+  if (samples_.empty()) return view;
+  const Tensor& samples = samples_.front();
+  Tensor targets(samples.shape());
+  for (int64_t i = 0; i < samples.elems(); ++i) {
+    targets.data<float>()[i] = samples.dtype() == DType::u8
+                                   ? static_cast<float>(samples.data<uint8_t>()[i]) / 255.0f
+                                   : samples.data<float>()[i];
+  }
+  view.targets_.push_back(std::move(targets));
+  return view;
+}
+
 DataView DataView::subset(const std::vector<int64_t>& positions) const {
   DataView view = *this;
   view.indices_.clear();

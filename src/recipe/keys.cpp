@@ -24,7 +24,7 @@ std::vector<KeySet> with_layers(std::vector<KeySet> sets) {
 const std::vector<KeySet>& all_key_sets() {
   static const std::vector<KeySet> sets = with_layers({
       {"model", {"name", "input", "layers", "loss", "blocks", "data", "train"}},
-      {"data", {"path", "normalize", "validation", "test", "stratified"}},
+      {"data", {"path", "normalize", "targets", "validation", "test", "stratified"}},
       {"normalize", {"mean", "std"}},
       {"train",
        {"epochs",

@@ -220,6 +220,15 @@ DataSettings read_data(const Source& source, const TomlNode* table, const Shape&
   s.data.validation = r.number("validation", s.data.validation, kBelowOne);
   s.data.test = r.number("test", s.data.test, kBelowOne);
   s.data.stratified = r.boolean("stratified", s.data.stratified);
+  const std::string targets = r.text("targets", "labels");
+  if (targets != "labels" && targets != "samples") {
+    fail_at(source, r.where("targets"),
+            "[data]: targets must be \"labels\" or \"samples\", got {}{}", quoted(targets),
+            nearest(targets, {"labels", "samples"}).empty()
+                ? ""
+                : suggestion(targets, {"labels", "samples"}));
+  }
+  s.data.targets_are_samples = targets == "samples";
   if (s.data.validation + s.data.test >= 1) {
     fail_at(source, r.where("test"),
             "[data]: validation and test together must leave something to train on, got {} and {}",
@@ -274,8 +283,10 @@ std::string data_toml(const DataSettings& s) {
                     : fmt::format("{{ mean = {}, std = {} }}", listed(n.mean), listed(n.deviation));
   }
   return fmt::format(
-      "[data]\npath = {}\nnormalize = {}\nvalidation = {}\ntest = {}\nstratified = {}\n",
-      quoted(s.data.path), normalize, s.data.validation, s.data.test, bool_toml(s.data.stratified));
+      "[data]\npath = {}\nnormalize = {}\ntargets = {}\nvalidation = {}\ntest = {}\n"
+      "stratified = {}\n",
+      quoted(s.data.path), normalize, quoted(s.data.targets_are_samples ? "samples" : "labels"),
+      s.data.validation, s.data.test, bool_toml(s.data.stratified));
 }
 
 }  // namespace tanul::recipe

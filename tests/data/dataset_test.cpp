@@ -102,6 +102,28 @@ TEST(DataView, GathersThroughNestedSubsets) {
   EXPECT_EQ(view.first(-1).size(), 0);
 }
 
+TEST(DataView, ReconstructingMakesEachSampleItsOwnTarget) {
+  const Tensor pixels = Tensor::from<uint8_t>({3, 2}, {0, 255, 51, 102, 1, 2});
+  const DataView view =
+      DataView(pixels, Tensor::from<int32_t>({3}, {0, 1, 0})).subset({2, 0}).reconstructing();
+  EXPECT_EQ(view.size(), 2);
+  EXPECT_FALSE(view.has_labels());
+  EXPECT_EQ(view.target_shape(), (Shape{2}));
+  const int64_t positions[] = {1, 0};
+  uint8_t samples[4];
+  float targets[4];
+  view.gather(positions, 2, samples, targets);
+  EXPECT_EQ(std::vector<int>(samples, samples + 4), (std::vector<int>{0, 255, 1, 2}));
+  EXPECT_EQ(std::vector<float>(targets, targets + 4),
+            (std::vector<float>{0, 1, 1 / 255.0f, 2 / 255.0f}));
+  const DataView floats = DataView(Tensor::from<float>({1, 2}, {-3, 0.5f})).reconstructing();
+  EXPECT_EQ(static_cast<const float*>(floats.target(0))[1], 0.5f);
+  EXPECT_TRUE(DataView().reconstructing().empty());
+  expect_error(Code::invalid_argument, "one input only, these have 2", [&] {
+    DataView({pixels, pixels}, {}).reconstructing();
+  });
+}
+
 TEST(DataView, SplitIsADisjointCoverInOrder) {
   const DataView view = numbered(std::vector<int32_t>(200, 0));
   for (const bool stratified : {false, true}) {

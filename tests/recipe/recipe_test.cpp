@@ -336,7 +336,7 @@ TEST(Recipe, ResolvedTomlIsAFixedPoint) {
   texts.push_back(with_layers(
       R"({ conv2d = { out = 2, kernel = 3, init = { uniform = { low = -0.1, high = 1e-7 } } } }, "relu",
          { conv2d = { out = 2, kernel = 3, init = { glorot_normal = { gain = "following" } } }, name = "z" })",
-      "[data]\npath = \"a \\\"b\\\" \\\\ c\\u0001\"\nnormalize = \"none\"\n"
+      "[data]\ntargets = \"samples\"\npath = \"a \\\"b\\\" \\\\ c\\u0001\"\nnormalize = \"none\"\n"
       "[train]\noptimizer = { sgd = { lr = 0.1, momentum = 0.9, nesterov = true } }\n"
       "schedule = \"step\"\nforce = { conv2d_fwd = \"naive\" }\nseed = 9223372036854775807\n"));
   texts.push_back(with_tables("[data]\nnormalize = { mean = [0.1307], std = [0.3081] }\n"));
@@ -641,6 +641,10 @@ std::vector<BadFile> bad_files() {
       {"a date", with_tables("[train]\nseed = 2024-01-01\n"),
        "m.toml:5:8: [train]: seed must be a whole number, not a date or time"},
 
+      {"unknown targets", with_tables("[data]\ntargets = \"sample\"\n"),
+       "m.toml:5:11: [data]: targets must be \"labels\" or \"samples\", got \"sample\"; did you "
+       "mean "
+       "\"samples\"?"},
       {"unknown normalisation", with_tables("[data]\nnormalize = \"fitt\"\n"),
        R"(m.toml:5:13: [data]: normalize must be "fit", "none" or { mean = […], std = […] }, got "fitt"; did you mean "fit"?)"},
       {"normalisation of three channels",
