@@ -89,6 +89,13 @@ Dataset load_parts(const std::string& folder, const Recipe& recipe) {
          folder, got.str(), recipe.model.name(), wanted.str());
   }
   const Shape out = recipe.model.output_shape();
+  if (recipe.data.targets_are_samples && out != got) {
+    fail(
+        Code::invalid_argument,
+        "{}: the samples are {}, but model \"{}\" puts out {}; with targets = \"samples\" they are "
+        "the same",
+        folder, got.str(), recipe.model.name(), out.str());
+  }
   if (data.train_part.has_labels() && data.classes() > out.elems()) {
     fail(Code::invalid_argument, "{}: {} classes, but model \"{}\" has {} outputs", folder,
          data.classes(), recipe.model.name(), out.elems());

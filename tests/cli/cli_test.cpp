@@ -626,6 +626,19 @@ TEST_F(Cli, KnownNamesAreFoundInTheCache) {
   EXPECT_NE(outcome.out.find("MNIST · "), std::string::npos) << outcome.out;
 }
 
+TEST_F(Cli, AnAutoencoderLearnsItsOwnSamples) {
+  folder_.write("auto.toml",
+                "input = [1, 8, 8]\nlayers = [{ conv2d = { out = 1, kernel = 1 } }]\n"
+                "loss = \"mean_squared_error\"\n"
+                "[data]\nnormalize = \"none\"\ntargets = \"samples\"\n"
+                "[train]\nepochs = 30\noptimizer = { sgd = { lr = 0.2 } }\n");
+  const Outcome outcome = run({"train", "auto.toml", "--data", "data", "--out", "run"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  // y = w x + b learns w = 1, b = 0
+  EXPECT_NE(outcome.out.find("test loss 0.000"), std::string::npos) << outcome.out;
+  EXPECT_EQ(run({"eval", "run"}).code, 0);
+}
+
 TEST_F(Cli, CorruptFilesAreRefusedAndNothingIsLeft) {
   folder_.write("bad.toml",
                 "input = [1, 8, 8]\nlayers = [{ conv2d = { kernal = 5 } }]\n"
@@ -642,6 +655,9 @@ TEST_F(Cli, CorruptFilesAreRefusedAndNothingIsLeft) {
                 "loss = \"softmax_cross_entropy\"\n");
   expect_refused({"train", "few.toml", "--data", "data", "--out", "run"},
                  "4 classes, but model \"few\" has 3 outputs");
+  expect_refused({"train", "few.toml", "--data", "data", "--out", "run", "--set",
+                  "data.targets=\"samples\"", "--set", "loss=\"mean_squared_error\""},
+                 "the samples are [1, 8, 8], but model \"few\" puts out [3]");
   const std::string images = folder_.read("data/train-images-idx3-ubyte.gz");
   folder_.write("data/train-images-idx3-ubyte.gz", images.substr(0, images.size() / 2));
   expect_refused({"train", "tiny.toml", "--data", "data", "--out", "run"},
