@@ -30,6 +30,9 @@ int run(int argc, char** argv) {
   step->add_option("--threads", o.threads, "Threads (default: all processors)")
       ->check(CLI::Range(1, 1024));
   step->add_option("--device", o.device, "auto, cpu, cuda, cuda:N")->capture_default_str();
+  step->add_option("--memory", o.memory,
+                   "normal; low: parts of the forward pass run twice (default: the model file's)")
+      ->check(CLI::IsMember({"normal", "low"}));
   step->add_option("--seconds", o.seconds, "Length of a repeat")
       ->check(CLI::Range(0.001, 3600.0))
       ->capture_default_str();

@@ -106,6 +106,8 @@ struct Bench {
     options.optimizer = Sgd{.lr = 1e-3f, .momentum = 0.9f};
     options.force = recipe.trainer.force;
     options.precise_convolutions = recipe.trainer.precise_convolutions;
+    options.memory = recipe.trainer.memory;
+    if (!o.memory.empty()) options.memory = o.memory == "low" ? Memory::low : Memory::normal;
     const auto channels = static_cast<size_t>(
         recipe.model.input_shape().rank() > 1 ? recipe.model.input_shape()[0] : 1);
     options.normalization =

@@ -17,6 +17,7 @@ struct StepOptions {
   double seconds = 2;
   int repeats = 7;
   bool as_json = false;
+  std::string memory;  // "normal", "low"; empty: the model file's
   bool with_peak = true;
   bool has_breakdown = false;
 };

@@ -127,7 +127,8 @@ struct OpDef {
   std::vector<ValueId> (*lower)(LowerContext& context) = nullptr;
   // For an op whose output 0 is cheap to compute from what its own gradient keeps alive: makes the
   // node (without outputs) that does so, with the same bits. Where the backward pass reads output 0,
-  // it is computed again there and not kept (graph/recompute.h). Null: it is kept.
+  // it is computed again there and not kept (graph/recompute.h), and outputs behind it are always kept.
+  // Null: it is kept.
   Node (*recompute)(const Node& node) = nullptr;
 };
 

@@ -53,6 +53,10 @@ struct PlanInfo {
   int64_t activation_bytes = 0;              // the packed arena: activations, gradients, workspace
   int64_t activation_lower_bound_bytes = 0;  // largest set of buffers alive at once
   int64_t total_bytes = 0;
+  // With Memory::low: arithmetic and memory of the same step with Memory::normal, to compare; without,
+  // its own.
+  double normal_flops = 0;
+  int64_t normal_total_bytes = 0;
   // What lives at the step where the arena is fullest, largest first: "conv1 output 1.2 MiB"
   std::string peak_step;
   struct LiveBuffer {

@@ -42,6 +42,14 @@ struct Lookahead {
   double alpha = 0.5;  // above 0, at most 1
 };
 
+// What of the forward pass is kept for the backward pass.
+enum class Memory {
+  normal,  // what costs more than a pass over it to make again
+  // As little as helps: parts of the forward pass run a second time during the backward pass (at most
+  // all of it, once). The same bits in less memory and more time; PlanInfo says how much of each.
+  low,
+};
+
 struct TrainerOptions {
   std::string device = "auto";  // "auto", "cpu", "cuda", "cuda:N"
   int64_t batch = 64;
@@ -84,6 +92,7 @@ struct TrainerOptions {
   // true: convolutions only by implementations that sum the products of the formula. Winograd's, where
   // it pays, is two to three times as fast and rounds two to three times as much.
   bool precise_convolutions = false;
+  Memory memory = Memory::normal;
 };
 
 // Averages over an epoch, or over an evaluated part. With several losses `loss` is their weighted sum,

@@ -17,6 +17,7 @@ struct ModelArgs {
   std::optional<int64_t> batch;
   std::optional<int64_t> seed;
   std::optional<int64_t> threads;
+  std::optional<std::string> memory;
   std::vector<std::string> set;    // "key.path=value"
   std::vector<std::string> force;  // "conv2d_fwd:im2col_gemm"
 

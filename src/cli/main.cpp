@@ -44,6 +44,8 @@ void add_model(CLI::App* app, ModelArgs& args) {
   app->add_option("--batch", args.batch, "samples a step")->check(CLI::Range(int64_t{1}, kMost));
   app->add_option("--seed", args.seed, "of weights, split, order, dropout")
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()));
+  app->add_option("--memory", args.memory, "normal; low: less memory for more arithmetic")
+      ->check(CLI::IsMember({"normal", "low"}));
   app->add_option("--set", args.set, "replace a setting of the model file: key.path=value")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);

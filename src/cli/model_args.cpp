@@ -14,6 +14,7 @@ std::vector<std::string> ModelArgs::overrides() const {
   add("seed", seed);
   add("threads", threads);
   if (device) all.push_back("train.device=" + *device);
+  if (memory) all.push_back("train.memory=" + *memory);
   for (const std::string& choice : force) {
     const size_t colon = choice.find(':');
     if (colon == std::string::npos || colon == 0 || colon + 1 == choice.size()) {

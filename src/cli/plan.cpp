@@ -105,6 +105,16 @@ void say_memory(const PlanInfo& plan) {
   say("\n");
 }
 
+// What the two settings of `memory` come to.
+void say_price(const PlanInfo& low) {
+  const auto normal_bytes = static_cast<double>(low.normal_total_bytes);
+  const double saved = 100 * (1 - static_cast<double>(low.total_bytes) / normal_bytes);
+  const double more = 100 * (low.flops / low.normal_flops - 1);
+  say("memory = \"low\": {} instead of {} ({:.1f} % less) for {} instead of {} ({:.1f} % more)\n",
+      mib(low.total_bytes), mib(low.normal_total_bytes), saved, flop_text(low.flops),
+      flop_text(low.normal_flops), more);
+}
+
 }  // namespace
 
 int run_plan(const PlanArgs& args) {
@@ -116,6 +126,11 @@ int run_plan(const PlanArgs& args) {
     say_layers(plan, args.why);
   }
   say_memory(plan);
+  if (plan.is_training) {
+    TrainerOptions low = recipe.trainer;
+    low.memory = Memory::low;
+    say_price(low.memory == recipe.trainer.memory ? plan : make_plan(recipe.model, low));
+  }
   return 0;
 }
 

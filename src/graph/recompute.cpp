@@ -2,7 +2,7 @@
 #include "graph/recompute.h"
 
 #include <algorithm>
-#include <map>
+#include <array>
 #include <utility>
 
 #include "kernels/op.h"
@@ -11,83 +11,116 @@ namespace tanul {
 
 namespace {
 
-bool reads(const Node& node, ValueId value) {
-  return std::find(node.in.begin(), node.in.end(), value) != node.in.end();
+bool is_of_forward_pass(const Node& node) {
+  return node.phase == Phase::load || node.phase == Phase::forward;
 }
 
-// `value` and, transitively, the views of it that the forward pass makes, each behind what it views.
-std::vector<ValueId> with_views(const Graph& graph, ValueId value) {
-  std::vector<ValueId> all{value};
-  for (const Node& node : graph.nodes) {
-    if (!op_is_view(node.kind) || node.phase == Phase::backward) continue;
-    const bool is_view = std::find(all.begin(), all.end(), node.in.front()) != all.end();
-    if (is_view) all.push_back(node.out.front());
-  }
-  return all;
-}
-
-bool is_read_backward(const Graph& graph, ValueId value) {
-  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
-    return node.phase == Phase::backward && reads(node, value);
-  });
-}
-
-// Appends `node` with new outputs, as its `infer` makes them; the first one is called `name`.
-ValueId append(Graph& graph, const Node& node, const std::string& name) {
-  const ValueId out =
-      graph.add_node(node.kind, node.layer, Phase::backward, node.in, node.params).front();
-  graph.value(out).name = name;
-  return out;
-}
-
-void recompute_output(Graph& graph, const Node& made_by) {
-  const ValueId y = made_by.out.front();
-  const std::vector<ValueId> views = with_views(graph, y);
-  const auto first = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
-    return node.phase == Phase::backward && !op_is_view(node.kind) &&
-           std::any_of(views.begin(), views.end(), [&](ValueId v) { return reads(node, v); });
-  });
-  if (first == graph.nodes.end()) return;
-  const auto at = first - graph.nodes.begin();
-
-  // The copies are appended, so that `infer` makes their values, and then moved to their place.
-  const auto before = static_cast<long>(graph.nodes.size());
-  std::map<ValueId, ValueId> copy;
-  copy[y] = append(graph, op_def(made_by.kind).recompute(made_by), graph.value(y).name + ".again");
-  for (size_t i = 1; i < views.size(); ++i) {
-    const auto maker = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
-      return !node.out.empty() && node.out[0] == views[i];
-    });
-    Node view = *maker;
-    view.in.front() = copy.at(view.in.front());
-    copy[views[i]] = append(graph, view, graph.value(views[i]).name + ".again");
-  }
-  for (long i = at; i < before; ++i) {
-    Node& node = graph.nodes[static_cast<size_t>(i)];
-    if (node.phase != Phase::backward) continue;
-    for (ValueId& in : node.in) {
-      const auto found = copy.find(in);
-      if (found != copy.end()) in = found->second;
+class Recomputation {
+ public:
+  Recomputation(Graph& graph, const Keeping& keeping)
+      : graph_(graph), forward_(std::move(graph.nodes)), keep_(graph.values.size(), Keep::kept) {
+    graph_.nodes.clear();
+    const size_t count = graph_.values.size();
+    maker_.assign(count, -1);
+    for (std::vector<ValueId>& copy : copy_) copy.assign(count, kNoValue);
+    for (size_t n = 0; n < forward_.size(); ++n) {
+      const Node& node = forward_[n];
+      if (is_of_forward_pass(node)) note(node, static_cast<int32_t>(n), keeping);
     }
   }
-  std::rotate(graph.nodes.begin() + at, graph.nodes.begin() + before, graph.nodes.end());
-}
+
+  std::vector<std::pair<ValueId, ValueId>> run() {
+    for (const Node& node : forward_) {
+      if (node.phase != Phase::backward) {
+        graph_.nodes.push_back(node);
+        continue;
+      }
+      Node reader = node;
+      for (ValueId& in : reader.in) in = again(in, false);
+      graph_.nodes.push_back(std::move(reader));
+    }
+    return std::move(remade_);
+  }
+
+ private:
+  void note(const Node& node, int32_t n, const Keeping& keeping) {
+    for (size_t o = 0; o < node.out.size(); ++o) {
+      const ValueId out = node.out[o];
+      if (out == kNoValue || graph_.value(out).keep) continue;
+      const auto at = static_cast<size_t>(out);
+      maker_[at] = n;
+      if (op_is_view(node.kind)) {
+        keep_[at] = keep_[static_cast<size_t>(node.in.front())];
+      } else if (at < keeping.size() && (o == 0 || op_def(node.kind).recompute == nullptr)) {
+        keep_[at] = keeping[at];
+      }
+    }
+  }
+
+  // What a node of the backward pass reads in place of `id`. `is_on_the_way`: to make another value
+  // again, else to propagate a gradient.
+  ValueId again(ValueId id, bool is_on_the_way) {
+    if (id == kNoValue || static_cast<size_t>(id) >= keep_.size()) return id;
+    const Keep keep = keep_[static_cast<size_t>(id)];
+    if (keep == Keep::kept) return id;
+    const size_t purpose = keep == Keep::fleeting && is_on_the_way ? 1 : 0;
+    if (copy_of(id, purpose) == kNoValue) make_again(id, keep == Keep::remade || is_on_the_way);
+    return copy_of(id, purpose);
+  }
+
+  void make_again(ValueId id, bool is_on_the_way) {
+    const Node& maker = forward_[static_cast<size_t>(maker_[static_cast<size_t>(id)])];
+    const OpDef& op = op_def(maker.kind);
+    const Node node = op.recompute != nullptr ? op.recompute(maker) : maker;
+    std::vector<ValueId> in;
+    for (ValueId operand : node.in) in.push_back(again(operand, is_on_the_way));
+    const std::vector<ValueId> out =
+        graph_.add_node(node.kind, node.layer, Phase::backward, std::move(in), node.params);
+    for (size_t o = 0; o < std::min(out.size(), maker.out.size()); ++o) {
+      const ValueId original = maker.out[o];
+      if (original == kNoValue || out[o] == kNoValue) continue;
+      graph_.value(out[o]).name = graph_.value(original).name + ".again";
+      remade_.emplace_back(out[o], original);
+      const bool is_apart = keep_[static_cast<size_t>(original)] == Keep::fleeting;
+      ValueId& copy = copy_of(original, is_apart && is_on_the_way ? 1 : 0);
+      if (copy == kNoValue) copy = out[o];
+    }
+  }
+
+  ValueId& copy_of(ValueId id, size_t purpose) { return copy_[purpose][static_cast<size_t>(id)]; }
+
+  Graph& graph_;
+  const std::vector<Node> forward_;  // the nodes as they were
+  std::vector<Keep> keep_;           // of each value that was there before
+  std::vector<int32_t> maker_;       // of each: the place of the node that makes it, in forward_
+  // Of each: what stands for it in the backward pass; of what is fleeting, [1] on the way to others.
+  std::array<std::vector<ValueId>, 2> copy_;
+  std::vector<std::pair<ValueId, ValueId>> remade_;
+};
 
 }  // namespace
 
-void recompute(Graph& graph) {
-  // From the last layer to the first: what makes an output again may itself read one that is made
-  // again.
-  std::vector<Node> candidates;
+Keeping default_keeping(const Graph& graph) {
+  std::vector<bool> is_read_backward(graph.values.size(), false);
   for (const Node& node : graph.nodes) {
-    if (node.phase == Phase::forward && op_def(node.kind).recompute != nullptr) {
-      candidates.push_back(node);
+    if (node.phase != Phase::backward) continue;
+    for (ValueId in : node.in) {
+      if (in != kNoValue) is_read_backward[static_cast<size_t>(in)] = true;
     }
   }
-  for (auto node = candidates.rbegin(); node != candidates.rend(); ++node) {
+  Keeping keeping(graph.values.size(), Keep::kept);
+  for (const Node& node : graph.nodes) {
+    if (node.phase != Phase::forward || op_def(node.kind).recompute == nullptr) continue;
     // Only where its own gradient keeps its input.
-    if (is_read_backward(graph, node->in.front())) recompute_output(graph, *node);
+    if (is_read_backward[static_cast<size_t>(node.in.front())]) {
+      keeping[static_cast<size_t>(node.out.front())] = Keep::remade;
+    }
   }
+  return keeping;
+}
+
+std::vector<std::pair<ValueId, ValueId>> recompute(Graph& graph, const Keeping& keeping) {
+  return Recomputation(graph, keeping).run();
 }
 
 }  // namespace tanul

@@ -181,6 +181,7 @@ StepGraphOptions training_options(const TrainerOptions& options) {
   result.l1 = options.l1;
   result.l2 = options.l2;
   result.ema_decay = options.ema_decay;
+  result.memory = options.memory;
   result.lookahead_k = options.lookahead.k;
   result.lookahead_alpha = options.lookahead.alpha;
   result.accumulation = options.accumulate > 1 ? Accumulation::apply : Accumulation::none;
@@ -310,7 +311,7 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       }
     }
     const std::vector<ValueId> gradients = gradients_of(graph, seeds, parameters);
-    if (options.recompute) recompute(graph);
+    step.remade = recompute(graph, options.keeping ? *options.keeping : default_keeping(graph));
     append_optimizer(graph, from, parameters, gradients, options, std::move(mutations),
                      {step.losses.front().stats, is_sum});
   }

@@ -5,10 +5,13 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "graph/model.h"
+#include "graph/recompute.h"
 #include "tanul/trainer.h"
 
 namespace tanul {
@@ -45,7 +48,10 @@ struct StepGraphOptions {
   double l1 = 0;
   double l2 = 0;
   Accumulation accumulation = Accumulation::none;
-  bool recompute = true;  // what is cheap to compute again is not kept for the backward pass
+  // What of the forward pass outlives it; none: default_keeping. Values have the same ids in every
+  // training graph of a model.
+  std::optional<Keeping> keeping = {};
+  Memory memory = Memory::normal;
   double ema_decay = 0;
   int64_t lookahead_k = 0;
   double lookahead_alpha = 0.5;
@@ -73,6 +79,8 @@ struct StepGraph {
   std::vector<ValueId> outputs;              // in the order of Model::outputs(), kept in evaluation
   ValueId penalty = kNoValue;                // [1], where weights are penalised
   std::map<std::string, std::string> fused;  // layer -> the layer that computes it too
+  // What the backward pass makes again: {the copy, the value of the forward pass}.
+  std::vector<std::pair<ValueId, ValueId>> remade;
   // With keep_layers: the layers with weights, in an order in which they run; one that runs twice is
   // there once.
   struct Layer {

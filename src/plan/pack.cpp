@@ -41,11 +41,8 @@ int64_t place(const std::vector<Lifetime>& lifetimes, const std::vector<size_t>&
 
 }  // namespace
 
-Packing pack(const std::vector<Lifetime>& lifetimes) {
-  Packing best;
-  best.offsets.assign(lifetimes.size(), 0);
-  if (lifetimes.empty()) return best;
-
+PackLowerBound pack_lower_bound(const std::vector<Lifetime>& lifetimes) {
+  PackLowerBound bound;
   int32_t steps = 0;
   for (const Lifetime& life : lifetimes) steps = std::max(steps, life.last + 1);
   std::vector<int64_t> change(static_cast<size_t>(steps) + 1, 0);
@@ -56,11 +53,18 @@ Packing pack(const std::vector<Lifetime>& lifetimes) {
   int64_t alive = 0;
   for (int32_t step = 0; step < steps; ++step) {
     alive += change[static_cast<size_t>(step)];
-    if (alive > best.lower_bound) {
-      best.lower_bound = alive;
-      best.peak_step = step;
-    }
+    if (alive > bound.bytes) bound = {alive, step};
   }
+  return bound;
+}
+
+Packing pack(const std::vector<Lifetime>& lifetimes) {
+  Packing best;
+  best.offsets.assign(lifetimes.size(), 0);
+  if (lifetimes.empty()) return best;
+  const PackLowerBound bound = pack_lower_bound(lifetimes);
+  best.lower_bound = bound.bytes;
+  best.peak_step = bound.step;
 
   const auto duration = [&](size_t i) {
     return static_cast<int64_t>(lifetimes[i].last - lifetimes[i].first + 1);

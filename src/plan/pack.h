@@ -23,6 +23,13 @@ struct Packing {
 
 constexpr int64_t kPackAlignment = 64;
 
+// The largest sum of (aligned) bytes alive at one step, and the first step that has it.
+struct PackLowerBound {
+  int64_t bytes = 0;
+  int32_t step = 0;
+};
+PackLowerBound pack_lower_bound(const std::vector<Lifetime>& lifetimes);
+
 // Offsets such that no two buffers whose lifetimes meet overlap. Places the buffers one after another
 // in several orders (by size, by size times duration, by start), each at the lowest gap that fits,
 // and keeps the smallest result. Deterministic. (Greedy by size: Y. Pisarchyk and J. Lee, "Efficient

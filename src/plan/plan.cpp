@@ -7,6 +7,8 @@
 #include "core/format.h"
 #include "graph/model.h"
 #include "kernels/op.h"
+#include "plan/low_memory.h"
+#include "plan/select.h"
 
 namespace tanul {
 
@@ -14,26 +16,9 @@ namespace {
 
 constexpr int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-int64_t value_bytes(const Value& value) { return value.shape.elems() * dtype_bytes(value.dtype); }
-
 bool is_persistent(const Value& value) {
   return value.kind == ValueKind::parameter || value.kind == ValueKind::state ||
          value.kind == ValueKind::constant;
-}
-
-Operand operand_of(const Graph& graph, ValueId id) {
-  Operand operand{};
-  operand.rank = -1;
-  if (id == kNoValue) return operand;
-  const Value& value = graph.value(id);
-  if (value.shape.rank() > kMaxOperandRank) {
-    fail(Code::unsupported, "\"{}\": tensors have at most {} extents here, got {}", value.name,
-         kMaxOperandRank, value.shape.str());
-  }
-  operand.rank = value.shape.rank();
-  for (int i = 0; i < operand.rank; ++i) operand.dims[i] = value.shape[i];
-  operand.dtype = static_cast<int32_t>(value.dtype);
-  return operand;
 }
 
 const char* phase_name(Phase phase) {
@@ -78,11 +63,22 @@ void check_force(const PlanOptions& options) {
 }  // namespace
 
 Plan::Plan(const Model& model, const StepGraphOptions& graph_options, const PlanOptions& options)
-    : step_(make_step_graph(model, graph_options)) {
+    : keeping_(graph_options.keeping) {
   check_force(options);
+  StepGraphOptions chosen = graph_options;
+  std::optional<LowMemory> low;
+  if (chosen.is_training && chosen.memory == Memory::low && !keeping_) {
+    low = find_low_memory(model, graph_options, options);
+    keeping_ = std::move(low->keeping);
+    chosen.keeping = keeping_;
+  }
+  step_ = make_step_graph(model, chosen);
   select(options);
   lay_out();
   explain(model, graph_options);
+  info_.normal_flops = low ? low->normal_flops : info_.flops;
+  info_.normal_total_bytes = info_.total_bytes;
+  if (low) info_.normal_total_bytes += low->normal_activation_bytes - info_.activation_bytes;
 }
 
 void Plan::select(const PlanOptions& options) {
@@ -106,50 +102,20 @@ void Plan::select(const PlanOptions& options) {
     info.layer = node.layer;
     info.op = op_name(node.kind);
     info.phase = phase_name(node.phase);
-    const ImplementationList& list = options.implementations(node.kind);
-    const Implementation* chosen = nullptr;
-    std::string wanted;
-    for (const auto& [op, name] : options.force) {
-      if (op == info.op) wanted = name;
-    }
-    for (int i = 0; i < list.count && chosen == nullptr; ++i) {
-      const Implementation& candidate = list.items[i];
-      const char* refusal = candidate.supports(args);
-      if (refusal == nullptr && options.precise_convolutions && candidate.is_less_precise) {
-        refusal = "precise_convolutions is set";
-      }
-      if (refusal == nullptr && !wanted.empty() && wanted != candidate.name) {
-        refusal = "another one is forced";
-      }
-      if (refusal == nullptr) {
-        chosen = &candidate;
-      } else {
-        info.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));
-      }
-    }
-    if (chosen == nullptr) {
-      std::string why;
-      for (const std::string& refusal : info.refused) why += "; " + refusal;
-      fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node.layer, info.op,
-           why);
-    }
-    info.implementation = chosen->name;
-    info.workspace_bytes = chosen->workspace_bytes(args, options.threads);
+    Selection selection = select_implementation(graph, node, args, options);
+    info.implementation = selection.implementation->name;
+    info.refused = std::move(selection.refused);
+    info.workspace_bytes = selection.cost.workspace_bytes;
+    info.flops = selection.cost.flops;
+    info.bytes = selection.cost.bytes;
     args.workspace_bytes = info.workspace_bytes;
     workspace_bytes_.push_back(info.workspace_bytes);
-    const OpDef& op = op_def(node.kind);
-    info.flops = op.flops == nullptr ? 0 : op.flops(args);
-    for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {
-      for (ValueId id : *ids) {
-        if (id != kNoValue) info.bytes += static_cast<double>(value_bytes(graph.value(id)));
-      }
-    }
     for (ValueId id : node.out) {
       if (id == kNoValue) continue;
       info.output = graph.value(id).shape;
       break;
     }
-    steps_.push_back({chosen->launch, args, static_cast<int32_t>(n)});
+    steps_.push_back({selection.implementation->launch, args, static_cast<int32_t>(n)});
     info_.steps.push_back(std::move(info));
   }
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,7 +33,8 @@ struct PlanOptions {
 
 class Plan {
  public:
-  // Selects implementations, finds lifetimes, packs. Throws Error{invalid_argument, unsupported}.
+  // Selects implementations, finds lifetimes, packs; with Memory::low also chooses what is kept, unless
+  // graph_options say so. Throws Error{invalid_argument, unsupported}.
   Plan(const Model& model, const StepGraphOptions& graph_options, const PlanOptions& options);
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
@@ -40,6 +42,8 @@ class Plan {
   const StepGraph& step_graph() const { return step_; }
   const std::vector<PlanStep>& steps() const { return steps_; }
   const PlanInfo& info() const { return info_; }
+  // What of the forward pass it keeps, where that was chosen: good for every batch size.
+  const std::optional<Keeping>& keeping() const { return keeping_; }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   // Parameters, state and constants: they live outside the plan's own memory.
@@ -57,6 +61,7 @@ class Plan {
   void lay_out();
   void explain(const Model& model, const StepGraphOptions& graph_options);
 
+  std::optional<Keeping> keeping_;
   StepGraph step_;
   Liveness live_;
   Packing packing_;

@@ -41,6 +41,15 @@ Fan read_fan(const TableReader& reader) {
   return fan == "in" ? Fan::in : Fan::out;
 }
 
+Memory read_memory(const TableReader& reader) {
+  const std::string memory = reader.text("memory", "normal");
+  if (memory != "normal" && memory != "low") {
+    fail_at(reader.source(), reader.where("memory"),
+            "{}: memory must be \"normal\" or \"low\", got {}", reader.what(), quoted(memory));
+  }
+  return memory == "low" ? Memory::low : Memory::normal;
+}
+
 double need_number(const TableReader& reader, const std::string& key, const Range& range) {
   if (!reader.has(key)) {
     fail_at(reader.source(), reader.where(key), "{} needs the key \"{}\"", reader.what(), key);
@@ -159,6 +168,7 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   s.trainer.threads = static_cast<int>(r.integer("threads", s.trainer.threads, 0, 4096));
   s.trainer.precise_convolutions =
       r.boolean("precise_convolutions", s.trainer.precise_convolutions);
+  s.trainer.memory = read_memory(r);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
       fail_at(source, force->where,
@@ -204,6 +214,7 @@ std::string train_toml(const TrainSettings& s) {
   line("device", quoted(t.device));
   line("threads", fmt::format("{}", t.threads));
   line("precise_convolutions", bool_toml(t.precise_convolutions));
+  line("memory", quoted(t.memory == Memory::low ? "low" : "normal"));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {
     force +=

@@ -82,7 +82,8 @@ struct Trainer::Impl {
     std::unique_ptr<Plan> plan;
   };
   std::vector<CachedPlan> plans;
-  Plan* first_plan = nullptr;  // the one that plan() describes
+  Plan* first_plan = nullptr;      // the one that plan() describes
+  std::optional<Keeping> keeping;  // with Memory::low: chosen for the first plan, used by all
 
   std::vector<int64_t> order;  // of the epoch that runs
   int64_t steps = 0;
@@ -113,6 +114,7 @@ struct Trainer::Impl {
     PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
     if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
+    keeping = plan->keeping();
     allocate_persistent(*plan);
     initialize_all();
     first_plan = &keep(key, std::move(plan));
@@ -125,6 +127,7 @@ struct Trainer::Impl {
     result.samples = key.samples;
     result.targets = key.targets;
     result.accumulation = key.accumulation;
+    if (key.is_training) result.keeping = keeping;
     return result;
   }
 

@@ -535,6 +535,13 @@ TEST_F(Cli, PlanShowsEveryLayerAndTheTotals) {
   ASSERT_EQ(steps.code, 0) << steps.err;
   EXPECT_NE(steps.out.find("conv2d_bwd_weights"), std::string::npos) << steps.out;
   EXPECT_NE(steps.out.find("8x4x8x8"), std::string::npos) << steps.out;
+  // Both settings of memory are priced, whichever is chosen.
+  const std::string price = outcome.out.substr(outcome.out.find("memory = \"low\": "));
+  EXPECT_NE(price.find(" % less) for "), std::string::npos) << price;
+  const Outcome low = run({"plan", "tiny.toml", "--memory", "low"});
+  ASSERT_EQ(low.code, 0) << low.err;
+  EXPECT_EQ(low.out.substr(low.out.find("memory = \"low\": ")), price);
+  expect_refused({"plan", "tiny.toml", "--memory", "little"}, "{normal,low}");
   expect_refused({"plan", "tiny.toml", "--force", "conv2d_fwd:nonsense"}, "nonsense");
   expect_refused({"plan", "tiny.toml", "--force", "nonsense"}, "is written step:name");
 }

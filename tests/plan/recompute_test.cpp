@@ -41,7 +41,7 @@ Plan plan_of(const Model& model, bool recompute) {
   StepGraphOptions options;
   options.batch = kBatch;
   options.samples = PortTypes(DType::f32);
-  options.recompute = recompute;
+  if (!recompute) options.keeping = Keeping{};  // all
   return Plan(model, options, cpu_options());
 }
 

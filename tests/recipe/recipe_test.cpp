@@ -136,6 +136,7 @@ init = { normal = { mean = 0, std = 0.01 } }
 device = "cpu"
 threads = 2
 precise_convolutions = true
+memory = "low"
 force = { conv2d_fwd = "im2col_gemm" }
 )");
   EXPECT_EQ(recipe.model.output_shape(), Shape{3});
@@ -190,6 +191,7 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(t.device, "cpu");
   EXPECT_EQ(t.threads, 2);
   EXPECT_TRUE(t.precise_convolutions);
+  EXPECT_EQ(t.memory, Memory::low);
   ASSERT_EQ(t.force.size(), 1u);
   EXPECT_EQ(t.force[0].second, "im2col_gemm");
   EXPECT_EQ(recipe.fit.patience, 3);
@@ -596,6 +598,8 @@ std::vector<BadFile> bad_files() {
 
       {"unknown [train] key", with_tables("[train]\nepoch = 3\n"),
        R"(m.toml:5:1: [train] has no key "epoch"; did you mean "epochs"?)"},
+      {"unknown memory", with_tables("[train]\nmemory = \"small\"\n"),
+       R"(m.toml:5:10: [train]: memory must be "normal" or "low", got "small")"},
       {"no epochs", with_tables("[train]\nepochs = 0\n"),
        "m.toml:5:10: [train]: epochs must be at least 1, got 0"},
       {"unknown optimizer", with_tables("[train]\noptimizer = \"adamm\"\n"),

@@ -252,9 +252,22 @@ TEST(Trainer, StepsOverALoaderAreAnEpoch) {
   }
 }
 
-TEST(Trainer, NothingIsAllocatedInAHundredSteps) {
+class TrainerMemory : public testing::TestWithParam<Memory> {
+ protected:
+  static TrainerOptions options() {
+    TrainerOptions o = options_of();
+    o.memory = GetParam();
+    return o;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Modes, TrainerMemory, testing::Values(Memory::normal, Memory::low),
+                         [](const auto& mode) {
+                           return mode.param == Memory::low ? "low" : "normal";
+                         });
+
+TEST_P(TrainerMemory, NothingIsAllocatedInAHundredSteps) {
   const DataView data = bars(16 * 101);
-  Trainer trainer(small_net(true), options_of());
+  Trainer trainer(small_net(true), options());
   trainer.train_epoch(data);  // the epoch's order is made in the first
   int64_t at_first = 0;
   int64_t at_last = 0;
@@ -275,9 +288,9 @@ TEST(Trainer, NothingIsAllocatedInAHundredSteps) {
   EXPECT_EQ(allocations.load() - before, 0);
 }
 
-TEST(Trainer, MemoryIsAsPredicted) {
-  const PlanInfo predicted = make_plan(small_net(), options_of());
-  Trainer trainer(small_net(), options_of());
+TEST_P(TrainerMemory, IsAsPredicted) {
+  const PlanInfo predicted = make_plan(small_net(), options());
+  Trainer trainer(small_net(), options());
   trainer.train_epoch(bars(200));
   trainer.evaluate(bars(50));
   EXPECT_NEAR(static_cast<double>(trainer.peak_tensor_bytes()),
