@@ -26,6 +26,13 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& op
 void print_step_head();
 void print_step_row(const nlohmann::ordered_json& result);
 
+// The losses of the first `steps` steps on the random batch, and in evaluation before and after them.
+// `start_file`, where not empty, gets what they start from, as safetensors: "samples", "targets", then
+// the parameters in the model's order. Another engine that starts there must show the same losses.
+nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
+                                    const std::string& start_file, const StepOptions& options);
+void print_losses(const nlohmann::ordered_json& result);
+
 // Every step of the plan: time (median), arithmetic, bytes that must move, and the time that the machine's
 // measured ceilings allow: the longer of flops / peak and bytes / copy bandwidth.
 nlohmann::ordered_json break_down(const std::string& file, const StepOptions& options);
