@@ -57,6 +57,7 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   losses->add_option("--start", start_file,
                      "Write samples, targets and initial weights to this safetensors file");
+  losses->add_flag("!--no-evaluation", o.with_evaluation, "Nothing but training steps");
   losses->add_flag("--json", o.as_json, "One JSON object a model");
   CLI::App* roof = app.add_subcommand(
       "roof", "Measure the machine's own ceilings: multiply-adds, matrix products, copies");

@@ -201,20 +201,23 @@ nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
   ordered_json result;
   result["workload"] = trainer.model().name();
   result["batch"] = trainer.options().batch;
+  const SystemInfo system = system_info();
+  result["isa"] = system.isa.empty() ? "" : system.isa.front();
   result["parameters"] = parameter_elems(trainer.model());
-  result["evaluated_before"] = trainer.evaluate(view).loss;
+  if (o.with_evaluation) result["evaluated_before"] = trainer.evaluate(view).loss;
   for (int64_t i = 0; i < steps; ++i) {
     result["losses"].push_back(trainer.step(data.samples, data.targets));
   }
-  result["evaluated_after"] = trainer.evaluate(view).loss;
+  if (o.with_evaluation) result["evaluated_after"] = trainer.evaluate(view).loss;
   return result;
 }
 
 void print_losses(const ordered_json& r) {
-  fmt::print("{} · batch {} · {} parameters · loss in evaluation {:.6f} before, {:.6f} after\n",
-             r["workload"].get<std::string>(), r["batch"].get<int64_t>(),
-             r["parameters"].get<int64_t>(), r["evaluated_before"].get<double>(),
-             r["evaluated_after"].get<double>());
+  fmt::print("{} · batch {} · {} parameters\n", r["workload"].get<std::string>(),
+             r["batch"].get<int64_t>(), r["parameters"].get<int64_t>());
+  for (const char* when : {"evaluated_before", "evaluated_after"}) {
+    if (r.contains(when)) fmt::print("{} {:.6f}\n", when, r[when].get<double>());
+  }
   for (double loss : r["losses"]) fmt::print("{:.6f}\n", loss);
 }
 

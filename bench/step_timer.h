@@ -19,6 +19,7 @@ struct StepOptions {
   bool as_json = false;
   bool with_peak = true;
   bool has_breakdown = false;
+  bool with_evaluation = true;
 };
 
 // images_per_s (median), repeats, first_step_s, peak_rss_mib, ….
@@ -26,7 +27,8 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& op
 void print_step_head();
 void print_step_row(const nlohmann::ordered_json& result);
 
-// The losses of the first `steps` steps on the random batch, and in evaluation before and after them.
+// The losses of the first `steps` steps on the random batch, and, unless `with_evaluation` is false, in
+// evaluation before and after them.
 // `start_file`, where not empty, gets what they start from, as safetensors: "samples", "targets", then
 // the parameters in the model's order. Another engine that starts there must show the same losses.
 nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
