@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tanul-bench: `step` times whole training steps of model files on random data, `roof` the
-// machine itself.
+// tanul-bench: `step` times whole training steps of model files on random data, `losses` says what these
+// steps compute, `roof` times the machine itself.
 #include <fmt/core.h>
 #include <tanul/tanul.h>
 
@@ -43,6 +43,25 @@ int run(int argc, char** argv) {
   step->add_flag("--breakdown", o.has_breakdown,
                  "Where the time of a step goes, against the machine's ceilings");
   step->add_flag("!--no-peak", o.with_peak, "Leave out measuring the machine's peak");
+  int64_t losses_steps = 5;
+  std::string start_file;
+  CLI::App* losses = app.add_subcommand(
+      "losses",
+      "The losses of the first steps that `step` times, for comparing with other programs");
+  losses->add_option("--model", o.models, "Model file (TOML); may be given several times")
+      ->required();
+  losses->add_option("--batch", o.batch, "Samples a step (default: the model file's)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  losses->add_option("--threads", o.threads, "Threads (default: all processors)")
+      ->check(CLI::Range(1, 1024));
+  losses->add_option("--device", o.device, "auto, cpu, cuda, cuda:N")->capture_default_str();
+  losses->add_option("--steps", losses_steps, "Steps")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000000}))
+      ->capture_default_str();
+  losses->add_option("--start", start_file,
+                     "Write samples, targets and initial weights to this safetensors file");
+  losses->add_flag("!--no-evaluation", o.with_evaluation, "Nothing but training steps");
+  losses->add_flag("--json", o.as_json, "One JSON object a model");
   CLI::App* roof = app.add_subcommand(
       "roof", "Measure the machine's own ceilings: multiply-adds, matrix products, copies");
   roof->add_option("--threads", o.threads, "Threads (default: all processors)")
@@ -65,6 +84,17 @@ int run(int argc, char** argv) {
   };
   if (roof->parsed()) {
     put(measure_roof(o.threads), print_roof);
+    return 0;
+  }
+  if (losses->parsed()) {
+    if (!start_file.empty() && o.models.size() > 1) {
+      fmt::print(stderr, "tanul-bench: --start writes one file: give one --model, got {}\n",
+                 o.models.size());
+      return 2;
+    }
+    for (const std::string& model : o.models) {
+      put(trace_losses(model, losses_steps, start_file, o), print_losses);
+    }
     return 0;
   }
   if (!o.as_json && !o.has_breakdown) print_step_head();

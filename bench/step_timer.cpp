@@ -48,6 +48,24 @@ double median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
+// The largest resident set of this program, without what the process held before it became this program.
+double peak_resident_mib() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
+  }
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+int64_t parameter_elems(const Model& model) {
+  int64_t elems = 0;
+  for (const ParameterInfo& info : model.parameters()) elems += info.shape.elems();
+  return elems;
+}
+
 // To so many decimals; the quotient prints shortest in JSON.
 double rounded(double value, int decimals) {
   const double scale = std::pow(10.0, decimals);
@@ -141,8 +159,7 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
     for (int64_t i = 0; i < steps; ++i) trainer.step(data.samples, data.targets);
     rates.push_back(static_cast<double>(options.batch * steps) / seconds_since(start));
   }
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
+  const double peak_rss_mib = peak_resident_mib();
 
   const SystemInfo system = system_info();
   ordered_json result;
@@ -151,11 +168,12 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   result["mode"] = trainer.device().str();
   result["threads"] = trainer.options().threads;
   result["batch"] = options.batch;
+  result["parameters"] = parameter_elems(trainer.model());
   const double rate = median(rates);
   result["images_per_s"] = rounded(rate, 2);
   for (double r : rates) result["repeats"].push_back(rounded(r, 2));
   result["first_step_s"] = rounded(first_step_s, 3);
-  result["peak_rss_mib"] = rounded(static_cast<double>(usage.ru_maxrss) / 1024, 1);
+  result["peak_rss_mib"] = rounded(peak_rss_mib, 1);
   result["isa"] = system.isa.empty() ? "" : system.isa.front();
   result["tensor_mib"] = rounded(static_cast<double>(trainer.peak_tensor_bytes()) / (1 << 20), 2);
   const double gflops = trainer.plan().flops / static_cast<double>(options.batch) * rate / 1e9;
@@ -166,6 +184,43 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
     result["share_of_peak"] = rounded(gflops / peak, 3);
   }
   return result;
+}
+
+nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
+                                    const std::string& start_file, const StepOptions& o) {
+  Bench bench(file, o);
+  Trainer& trainer = bench.trainer;
+  const Batch& data = bench.data;
+  const DataView view(data.samples, data.targets);
+  if (!start_file.empty()) {
+    TensorFile start;
+    start.tensors = {{"samples", data.samples}, {"targets", data.targets}};
+    for (const ParameterInfo& info : trainer.model().parameters()) {
+      start.tensors.emplace_back(info.name, trainer.parameter(info.name));
+    }
+    write_safetensors(start_file, start);
+  }
+  ordered_json result;
+  result["workload"] = trainer.model().name();
+  result["batch"] = trainer.options().batch;
+  const SystemInfo system = system_info();
+  result["isa"] = system.isa.empty() ? "" : system.isa.front();
+  result["parameters"] = parameter_elems(trainer.model());
+  if (o.with_evaluation) result["evaluated_before"] = trainer.evaluate(view).loss;
+  for (int64_t i = 0; i < steps; ++i) {
+    result["losses"].push_back(trainer.step(data.samples, data.targets));
+  }
+  if (o.with_evaluation) result["evaluated_after"] = trainer.evaluate(view).loss;
+  return result;
+}
+
+void print_losses(const ordered_json& r) {
+  fmt::print("{} · batch {} · {} parameters\n", r["workload"].get<std::string>(),
+             r["batch"].get<int64_t>(), r["parameters"].get<int64_t>());
+  for (const char* when : {"evaluated_before", "evaluated_after"}) {
+    if (r.contains(when)) fmt::print("{} {:.6f}\n", when, r[when].get<double>());
+  }
+  for (double loss : r["losses"]) fmt::print("{:.6f}\n", loss);
 }
 
 void print_step_head() {

@@ -20,12 +20,21 @@ struct StepOptions {
   std::string memory;  // "normal", "low"; empty: the model file's
   bool with_peak = true;
   bool has_breakdown = false;
+  bool with_evaluation = true;
 };
 
 // images_per_s (median), repeats, first_step_s, peak_rss_mib, ….
 nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& options);
 void print_step_head();
 void print_step_row(const nlohmann::ordered_json& result);
+
+// The losses of the first `steps` steps on the random batch, and, unless `with_evaluation` is false, in
+// evaluation before and after them.
+// `start_file`, where not empty, gets what they start from, as safetensors: "samples", "targets", then
+// the parameters in the model's order. Another engine that starts there must show the same losses.
+nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
+                                    const std::string& start_file, const StepOptions& options);
+void print_losses(const nlohmann::ordered_json& result);
 
 // Every step of the plan: time (median), arithmetic, bytes that must move, and the time that the machine's
 // measured ceilings allow: the longer of flops / peak and bytes / copy bandwidth.

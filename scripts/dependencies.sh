@@ -3,7 +3,7 @@
 # Installs the Debian packages that tanul is built from, where any is missing; says so in one line.
 # This is the one list of them.
 #   scripts/dependencies.sh          to build, test and try tanul
-#   scripts/dependencies.sh check    and to check the format, as CI does
+#   scripts/dependencies.sh check    and to check format and instruction counts, as CI does
 set -euo pipefail
 
 packages=(
@@ -15,7 +15,7 @@ packages=(
   libgtest-dev                                          # the tests
   dataset-fashion-mnist                                 # 70,000 images to learn
 )
-if [ "${1:-}" = check ]; then packages+=(clang-format-14 git); fi
+if [ "${1:-}" = check ]; then packages+=(clang-format-14 git valgrind python3); fi
 
 if ! command -v apt-get >/dev/null; then
   echo "tanul: no apt-get here; these packages of Debian 12 are needed: ${packages[*]}" >&2
