@@ -74,7 +74,8 @@ void move_image(const T* x, const Shape& shape, const Move& move, T* y) {  // [C
 
 void check_augmentation(const Augmentation& a, const Shape& sample, const char* where) {
   if (a.crop < 0) {
-    fail(Code::invalid_argument, "{}: augmentation: crop must be at least 0, got {}", where, a.crop);
+    fail(Code::invalid_argument, "{}: augmentation: crop must be at least 0, got {}", where,
+         a.crop);
   }
   if (!a.is_on()) return;
   if (sample.rank() != 3) {

@@ -143,31 +143,32 @@ TEST(Augmentation, RefusesWhatItCannotMove) {
   const DataView images = numbered_images<uint8_t>(3, DType::u8);
   check({.crop = 3, .flip = true}, images);
   check({}, DataView(Tensor({3, 7})));  // off: nothing to refuse
-  expect_error(Code::invalid_argument,
-               "training data: augmentation: crop 4 would shift images [2, 4, 11] out of sight; it must "
-               "be below 4",
-               [&] { check({.crop = 4}, images); });
+  expect_error(
+      Code::invalid_argument,
+      "training data: augmentation: crop 4 would shift images [2, 4, 11] out of sight; it must "
+      "be below 4",
+      [&] { check({.crop = 4}, images); });
   expect_error(Code::invalid_argument,
                "training data: augmentation: crop must be at least 0, got -1",
                [&] { check({.crop = -1}, images); });
   expect_error(Code::invalid_argument,
-               "training data: augmentation is for images [C, H, W], the samples are [7]",
-               [&] { check({.flip = true}, DataView(Tensor({3, 7}))); });
-  expect_error(Code::invalid_argument,
-               "training data: augmentation moves the images but not their targets [4, 5]; use it with "
-               "labels or values",
-               [&] {
-                 check({.flip = true},
-                       DataView(Tensor({3, 1, 4, 5}), Tensor({3, 4, 5}, DType::i32)));
+               "training data: augmentation is for images [C, H, W], the samples are [7]", [&] {
+                 check({.flip = true}, DataView(Tensor({3, 7})));
                });
+  expect_error(
+      Code::invalid_argument,
+      "training data: augmentation moves the images but not their targets [4, 5]; use it with "
+      "labels or values",
+      [&] {
+        check({.flip = true}, DataView(Tensor({3, 1, 4, 5}), Tensor({3, 4, 5}, DType::i32)));
+      });
   expect_error(Code::invalid_argument,
                "training data: augmentation is for one input, the samples have 2", [&] {
                  check({.flip = true},
                        DataView({Tensor({3, 1, 4, 5}), Tensor({3, 1, 4, 5})}, {Tensor({3, 1})}));
                });
-  expect_error(Code::invalid_argument, "loader: augmentation: crop 9", [&] {
-    Loader(images, {.augmentation = {.crop = 9}});
-  });
+  expect_error(Code::invalid_argument, "loader: augmentation: crop 9",
+               [&] { Loader(images, {.augmentation = {.crop = 9}}); });
 }
 
 }  // namespace
