@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tanul-bench: `step` times whole training steps of model files on random data, `losses` says what these
-// steps compute, `roof` times the machine itself.
+// steps compute, `input` times what comes before a step, `roof` the machine itself.
 #include <fmt/core.h>
 #include <tanul/tanul.h>
 
@@ -62,6 +62,27 @@ int run(int argc, char** argv) {
                      "Write samples, targets and initial weights to this safetensors file");
   losses->add_flag("!--no-evaluation", o.with_evaluation, "Nothing but training steps");
   losses->add_flag("--json", o.as_json, "One JSON object a model");
+  tanul::Augmentation augmentation{.crop = 4, .flip = true};
+  int64_t input_samples = 20000;
+  CLI::App* input = app.add_subcommand(
+      "input", "Time one thread that puts samples of a model file into batches, and augments them");
+  input->add_option("--model", o.models, "Model file (TOML); may be given several times")
+      ->required();
+  input->add_option("--batch", o.batch, "Samples a batch (default: the model file's)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  input->add_option("--samples", input_samples, "Samples in memory")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->capture_default_str();
+  input->add_option("--crop", augmentation.crop, "Shift by up to so many pixels")
+      ->capture_default_str();
+  input->add_flag("!--no-flip", augmentation.flip, "Mirror none");
+  input->add_option("--seconds", o.seconds, "Length of a repeat")
+      ->check(CLI::Range(0.001, 3600.0))
+      ->capture_default_str();
+  input->add_option("--repeats", o.repeats, "Repeats; the median is the result")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  input->add_flag("--json", o.as_json, "One JSON object a model");
   CLI::App* roof = app.add_subcommand(
       "roof", "Measure the machine's own ceilings: multiply-adds, matrix products, copies");
   roof->add_option("--threads", o.threads, "Threads (default: all processors)")
@@ -84,6 +105,13 @@ int run(int argc, char** argv) {
   };
   if (roof->parsed()) {
     put(measure_roof(o.threads), print_roof);
+    return 0;
+  }
+  if (input->parsed()) {
+    if (!o.as_json) print_input_head();
+    for (const std::string& model : o.models) {
+      put(time_input(model, augmentation, input_samples, o), print_input_row);
+    }
     return 0;
   }
   if (losses->parsed()) {

@@ -60,12 +60,6 @@ double peak_resident_mib() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-int64_t parameter_elems(const Model& model) {
-  int64_t elems = 0;
-  for (const ParameterInfo& info : model.parameters()) elems += info.shape.elems();
-  return elems;
-}
-
 // To so many decimals; the quotient prints shortest in JSON.
 double rounded(double value, int decimals) {
   const double scale = std::pow(10.0, decimals);
@@ -168,7 +162,7 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   result["mode"] = trainer.device().str();
   result["threads"] = trainer.options().threads;
   result["batch"] = options.batch;
-  result["parameters"] = parameter_elems(trainer.model());
+  result["parameters"] = trainer.model().parameter_count();
   const double rate = median(rates);
   result["images_per_s"] = rounded(rate, 2);
   for (double r : rates) result["repeats"].push_back(rounded(r, 2));
@@ -205,7 +199,7 @@ nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
   result["batch"] = trainer.options().batch;
   const SystemInfo system = system_info();
   result["isa"] = system.isa.empty() ? "" : system.isa.front();
-  result["parameters"] = parameter_elems(trainer.model());
+  result["parameters"] = trainer.model().parameter_count();
   if (o.with_evaluation) result["evaluated_before"] = trainer.evaluate(view).loss;
   for (int64_t i = 0; i < steps; ++i) {
     result["losses"].push_back(trainer.step(data.samples, data.targets));

@@ -2,6 +2,8 @@
 // Timing whole training steps of a model file on random data, and where the time of a step goes.
 #pragma once
 
+#include <tanul/augment.h>
+
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -35,6 +37,13 @@ void print_step_row(const nlohmann::ordered_json& result);
 nlohmann::ordered_json trace_losses(const std::string& file, int64_t steps,
                                     const std::string& start_file, const StepOptions& options);
 void print_losses(const nlohmann::ordered_json& result);
+
+// gathered_per_s and augmented_per_s: u8 samples of the model's shape that one thread copies into batches in
+// random order from a data set of `samples`, as they are and augmented. Normalisation is part of the step.
+nlohmann::ordered_json time_input(const std::string& file, const Augmentation& augmentation,
+                                  int64_t samples, const StepOptions& options);
+void print_input_head();
+void print_input_row(const nlohmann::ordered_json& result);
 
 // Every step of the plan: time (median), arithmetic, bytes that must move, and the time that the machine's
 // measured ceilings allow: the longer of flops / peak and bytes / copy bandwidth.

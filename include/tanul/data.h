@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tanul/augment.h"
 #include "tanul/export.h"
 #include "tanul/tensor.h"
 
@@ -126,13 +127,15 @@ struct LoaderOptions {
   bool shuffle = true;     // anew each epoch, from (seed, epoch) alone
   bool drop_last = false;  // leave out an epoch's last, smaller batch
   uint64_t seed = 1;
+  Augmentation augmentation = {};  // of the first input
 };
 
 // Hands out the batches of an epoch, in the order in which Trainer::train_epoch visits the samples
-// for the same seed and epoch. For loops of one's own over Trainer::step.
+// for the same seed and epoch, augmented as it augments them. For loops of one's own over Trainer::step.
 class TANUL_API Loader {
  public:
-  // Throws Error{invalid_argument} for an empty view or a batch below 1.
+  // Throws Error{invalid_argument} for an empty view, a batch below 1, or an augmentation that does not
+  // fit the samples.
   explicit Loader(DataView data, const LoaderOptions& options = {});
 
   int64_t batches() const;          // in an epoch
@@ -146,6 +149,7 @@ class TANUL_API Loader {
   LoaderOptions options_;
   std::vector<int64_t> order_;
   int64_t next_ = 0;
+  int64_t epoch_ = 0;
 };
 
 // Reads one IDX file, plain or gzipped, of any rank and element type (u8, i8, i16, i32, f32, f64;

@@ -2,6 +2,7 @@
 // Everything a program needs: #include <tanul/tanul.h> and link tanul::tanul.
 #pragma once
 
+#include "tanul/augment.h"     // IWYU pragma: export
 #include "tanul/checkpoint.h"  // IWYU pragma: export
 #include "tanul/data.h"        // IWYU pragma: export
 #include "tanul/device.h"      // IWYU pragma: export

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tanul/augment.h"
 #include "tanul/checkpoint.h"
 #include "tanul/data.h"
 #include "tanul/device.h"
@@ -81,6 +82,9 @@ struct TrainerOptions {
   int64_t accumulate = 1;
   bool drop_last = false;  // leave out an epoch's last, smaller batch in training
   bool shuffle = true;
+  // Of the images that train_epoch trains on; step takes samples as they are. For networks with one input
+  // whose targets are not maps.
+  Augmentation augmentation = {};
   uint64_t seed = 1;
   int threads = 0;  // 0: all processors this process may use
   // Empty: fitted to the data of the first epoch (mean and deviation per channel).

@@ -18,11 +18,6 @@ namespace tanul {
 
 namespace {
 
-Shape without_first(const Shape& shape) {
-  if (shape.rank() == 0) return {};
-  return Shape(std::vector<int64_t>(shape.begin() + 1, shape.end()));
-}
-
 int64_t row_bytes(const Tensor& tensor) {
   if (tensor.empty()) return 0;
   return tensor.shape().elems_from(1) * dtype_bytes(tensor.dtype());
@@ -106,10 +101,8 @@ const Tensor& DataView::target_at(size_t target) const {
   return targets_[target];
 }
 
-Shape DataView::sample_shape(size_t input) const { return without_first(input_at(input).shape()); }
-Shape DataView::target_shape(size_t target) const {
-  return without_first(target_at(target).shape());
-}
+Shape DataView::sample_shape(size_t input) const { return input_at(input).shape().tail(1); }
+Shape DataView::target_shape(size_t target) const { return target_at(target).shape().tail(1); }
 DType DataView::sample_dtype(size_t input) const { return input_at(input).dtype(); }
 DType DataView::target_dtype(size_t target) const { return target_at(target).dtype(); }
 int64_t DataView::sample_bytes(size_t input) const { return row_bytes(input_at(input)); }

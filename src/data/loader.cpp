@@ -7,6 +7,7 @@
 
 #include "core/format.h"
 #include "core/philox.h"
+#include "data/augment.h"
 #include "tanul/data.h"
 
 namespace tanul {
@@ -31,6 +32,7 @@ Loader::Loader(DataView data, const LoaderOptions& options)
   if (options_.batch < 1) {
     fail(Code::invalid_argument, "loader: the batch must be at least 1, got {}", options_.batch);
   }
+  check_augmentation(options_.augmentation, data_, "loader");
   order_.resize(static_cast<size_t>(data_.size()));
   start_epoch(0);
 }
@@ -47,6 +49,7 @@ void Loader::start_epoch(int64_t epoch) {
     std::iota(order_.begin(), order_.end(), int64_t{0});
   }
   next_ = 0;
+  epoch_ = epoch;
 }
 
 namespace {
@@ -74,7 +77,13 @@ bool Loader::next(Batch& batch) {
     batch.targets = Tensor();
   }
   const int64_t* positions = order_.data() + next_;
-  data_.gather(positions, count, batch.samples.raw(), batch.targets.raw());
+  if (options_.augmentation.is_on()) {
+    gather_augmented(data_, positions, count, options_.augmentation, options_.seed,
+                     static_cast<uint32_t>(epoch_), batch.samples.raw());
+    if (data_.has_targets()) data_.gather_target(0, positions, count, batch.targets.raw());
+  } else {
+    data_.gather(positions, count, batch.samples.raw(), batch.targets.raw());
+  }
   batch.more_samples.resize(data_.inputs() - 1);
   for (size_t i = 1; i < data_.inputs(); ++i) {
     Tensor& to = batch.more_samples[i - 1];

@@ -24,7 +24,8 @@ std::vector<KeySet> with_layers(std::vector<KeySet> sets) {
 const std::vector<KeySet>& all_key_sets() {
   static const std::vector<KeySet> sets = with_layers({
       {"model", {"name", "input", "layers", "loss", "blocks", "data", "train"}},
-      {"data", {"path", "normalize", "targets", "validation", "test", "stratified"}},
+      {"data", {"path", "normalize", "targets", "validation", "test", "stratified", "augment"}},
+      {"augment", {"crop", "flip"}},
       {"normalize", {"mean", "std"}},
       {"train",
        {"epochs",

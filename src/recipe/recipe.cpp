@@ -112,6 +112,7 @@ Recipe parse_recipe(const std::string& toml, const std::string& file_name,
   out.data = data.data;
   out.trainer = train.trainer;
   out.trainer.normalization = data.normalization;
+  out.trainer.augmentation = data.augmentation;
   out.fit = train.fit;
   out.start = train.start;
   // what is frozen goes before the groups

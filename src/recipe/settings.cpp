@@ -224,6 +224,31 @@ std::string train_toml(const TrainSettings& s) {
   return out;
 }
 
+namespace {
+
+Augmentation read_augmentation(const Source& source, const TomlNode* node, const Shape& input,
+                               bool targets_are_samples) {
+  const TableReader r(source, node, "[data] augment", keys_of("augment"));
+  Augmentation a;
+  // Of a network of vectors, the data set says what its images are.
+  const int64_t shorter = input.rank() == 3 ? std::min(input[1], input[2]) : kMostSize;
+  a.crop = r.integer("crop", a.crop, 0, shorter - 1);
+  a.flip = r.boolean("flip", a.flip);
+  if (!a.is_on()) return a;
+  if (input.rank() != 3 && input.rank() != 1) {
+    fail_at(source, node->where, "[data]: augment is for images [C, H, W], the input is {}",
+            input.str());
+  }
+  if (targets_are_samples) {
+    fail_at(
+        source, node->where,
+        "[data]: augment would move the samples but not the targets, which are the samples too");
+  }
+  return a;
+}
+
+}  // namespace
+
 DataSettings read_data(const Source& source, const TomlNode* table, const Shape& input) {
   const TableReader r(source, table, "[data]", keys_of("data"));
   DataSettings s;
@@ -245,6 +270,7 @@ DataSettings read_data(const Source& source, const TomlNode* table, const Shape&
             "[data]: validation and test together must leave something to train on, got {} and {}",
             s.data.validation, s.data.test);
   }
+  s.augmentation = read_augmentation(source, r.find("augment"), input, s.data.targets_are_samples);
   const auto channels = static_cast<size_t>(input.rank() == 1 ? 1 : input[0]);
   const TomlNode* normalize = r.find("normalize");
   if (normalize == nullptr ||
@@ -295,9 +321,10 @@ std::string data_toml(const DataSettings& s) {
   }
   return fmt::format(
       "[data]\npath = {}\nnormalize = {}\ntargets = {}\nvalidation = {}\ntest = {}\n"
-      "stratified = {}\n",
+      "stratified = {}\naugment = {{ crop = {}, flip = {} }}\n",
       quoted(s.data.path), normalize, quoted(s.data.targets_are_samples ? "samples" : "labels"),
-      s.data.validation, s.data.test, bool_toml(s.data.stratified));
+      s.data.validation, s.data.test, bool_toml(s.data.stratified), s.augmentation.crop,
+      bool_toml(s.augmentation.flip));
 }
 
 }  // namespace tanul::recipe

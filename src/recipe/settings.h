@@ -40,10 +40,11 @@ std::string more_toml(const TrainSettings& settings);
 std::string lsuv_toml(const StartOptions& start);
 std::vector<KeySet> more_key_sets();
 
-// Also sets TrainerOptions::normalization where the file gives numbers, or none is wanted.
+// Also sets TrainerOptions::augmentation, and normalization where the file gives numbers, or none is wanted.
 struct DataSettings {
   DataOptions data;
   std::optional<Normalization> normalization;
+  Augmentation augmentation;
 };
 DataSettings read_data(const Source& source, const TomlNode* table, const Shape& input);
 std::string data_toml(const DataSettings& settings);

@@ -100,8 +100,8 @@ void propose(LrRange& range, const LrRangeOptions& options) {
 // Batches of one epoch after another, each epoch in another order.
 class Batches {
  public:
-  Batches(const DataView& data, int64_t batch, uint64_t seed)
-      : loader_(data, {std::min(batch, data.size()), true, true, seed}) {}
+  Batches(const DataView& data, const TrainerOptions& o)
+      : loader_(data, {std::min(o.batch, data.size()), true, true, o.seed, o.augmentation}) {}
   const Batch& next() {
     while (!loader_.next(batch_)) loader_.start_epoch(++epoch_);
     return batch_;
@@ -114,7 +114,7 @@ class Batches {
 };
 
 void run(Trainer& trainer, const DataView& train, const LrRangeOptions& options, LrRange& range) {
-  Batches batches(train, trainer.options().batch, trainer.options().seed);
+  Batches batches(train, trainer.options());
   double average = 0, weight = 0, best = 0;
   for (int64_t i = 0; i < options.steps; ++i) {
     const double share = static_cast<double>(i) / static_cast<double>(options.steps - 1);

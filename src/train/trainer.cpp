@@ -68,6 +68,7 @@ EpochResult Trainer::train_epoch(const DataView& data,
          t.model.name());
   }
   t.check_data(data, "training data");
+  check_augmentation(t.options.augmentation, data, "training data");
   if (!t.is_normalized) t.fit_normalizations(data);
   const int64_t batch = t.options.batch;
   const int64_t steps =
@@ -103,7 +104,7 @@ EpochResult Trainer::train_epoch(const DataView& data,
     PlanKey key = t.key_for(true, count, data);
     key.accumulation = t.next_accumulation(s + 1 == steps);
     Plan& plan = t.plan_for(key);
-    t.load_batch(plan, data, t.order.data() + first, count);
+    t.load_batch(plan, data, t.order.data() + first, count, true);
     result.lr = t.lr_of_next_step();
     totals.add(t.train_step(plan, key.accumulation));
     result.samples += count;
@@ -217,7 +218,7 @@ Evaluation Trainer::evaluate(
     positions.resize(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) positions[static_cast<size_t>(i)] = first + i;
     Plan& plan = t.plan_for(t.key_for(false, count, data));
-    t.load_batch(plan, data, positions.data(), count);
+    t.load_batch(plan, data, positions.data(), count, false);
     t.run(plan);
     totals.add(t.stats_of(plan));
     t.copy_single_losses(plan, first, data.size(), result.sample_losses);

@@ -15,6 +15,7 @@
 
 #include "backend/backend.h"
 #include "core/format.h"
+#include "data/augment.h"
 #include "graph/loss_targets.h"
 #include "graph/model.h"
 #include "plan/plan.h"
@@ -111,6 +112,10 @@ struct Trainer::Impl {
       target_forms.push_back(accepted_targets(model.impl(), loss));
     }
     check_groups(model, options);
+    // A network of vectors may see images; what they are says the data.
+    if (inputs.front().shape.rank() != 1 || options.augmentation.crop < 0) {
+      check_augmentation(options.augmentation, inputs.front().shape, "trainer");
+    }
     PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
     if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
@@ -313,10 +318,16 @@ struct Trainer::Impl {
     return stats;
   }
 
-  // Puts `count` samples of `data` into the plan's inputs.
-  void load_batch(const Plan& plan, const DataView& data, const int64_t* positions, int64_t count) {
+  // Puts `count` samples of `data` into the plan's inputs; those of training augmented.
+  void load_batch(const Plan& plan, const DataView& data, const int64_t* positions, int64_t count,
+                  bool is_training) {
     const StepGraph& graph = plan.step_graph();
-    for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    const bool augments = is_training && options.augmentation.is_on();
+    if (augments) {
+      gather_augmented(data, positions, count, options.augmentation, options.seed,
+                       static_cast<uint32_t>(epochs), plan.address(graph.inputs[0].samples));
+    }
+    for (size_t i = augments ? 1 : 0; i < graph.inputs.size(); ++i) {
       data.gather_input(i, positions, count, plan.address(graph.inputs[i].samples));
     }
     for (size_t i = 0; i < graph.losses.size(); ++i) {

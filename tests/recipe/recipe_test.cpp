@@ -108,6 +108,7 @@ loss = { softmax_cross_entropy = { label_smoothing = 0.1, class_weights = [1, 2,
 [data]
 path = "/data/x"
 normalize = { mean = [0.1, 0.2], std = [1, 2] }
+augment = { crop = 4, flip = true }
 validation = 0.2
 test = 0.1
 stratified = false
@@ -186,6 +187,8 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(recipe.start.load.pattern, "conv*");
   EXPECT_TRUE(recipe.start.load.strict);
   EXPECT_TRUE(t.drop_last);
+  EXPECT_EQ(t.augmentation.crop, 4);
+  EXPECT_TRUE(t.augmentation.flip);
   EXPECT_FALSE(t.shuffle);
   EXPECT_EQ(t.seed, 42u);
   EXPECT_EQ(t.device, "cpu");
@@ -342,6 +345,7 @@ TEST(Recipe, ResolvedTomlIsAFixedPoint) {
       "[train]\noptimizer = { sgd = { lr = 0.1, momentum = 0.9, nesterov = true } }\n"
       "schedule = \"step\"\nforce = { conv2d_fwd = \"naive\" }\nseed = 9223372036854775807\n"));
   texts.push_back(with_tables("[data]\nnormalize = { mean = [0.1307], std = [0.3081] }\n"));
+  texts.push_back(with_tables("[data]\naugment = { crop = 1, flip = true }\n"));
   for (const std::string& text : texts) {
     const Recipe first = parse(text);
     const Recipe second = parse(first.resolved_toml);
@@ -654,6 +658,14 @@ std::vector<BadFile> bad_files() {
       {"normalisation of three channels",
        with_tables("[data]\nnormalize = { mean = [1, 2, 3], std = [1] }\n"),
        "m.toml:5:22: [data] normalize: mean needs one number per channel (1), got 3"},
+      {"an unknown augmentation", with_tables("[data]\naugment = { crops = 1 }\n"),
+       R"(m.toml:5:13: [data] augment has no key "crops"; did you mean "crop"?)"},
+      {"a crop as large as the image", with_tables("[data]\naugment = { crop = 100000 }\n"),
+       "m.toml:5:20: [data] augment: crop must be at most 7, got 100000"},
+      {"augmented samples as targets",
+       with_tables("[data]\ntargets = \"samples\"\naugment = { flip = true }\n"),
+       "m.toml:6:11: [data]: augment would move the samples but not the targets, which are the "
+       "samples too"},
       {"a deviation of 0", with_tables("[data]\nnormalize = { mean = [1], std = [0] }\n"),
        "m.toml:5:34: [data] normalize: std must be greater than 0, got 0"},
       {"everything set aside", with_tables("[data]\nvalidation = 1.0\n"),

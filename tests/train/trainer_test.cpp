@@ -183,6 +183,7 @@ TEST(Trainer, SaveLoadContinueIsBitEqual) {
     o.optimizer = optimizer;
     o.epochs = 4;
     o.schedule = Schedule::cosine(0.5);
+    o.augmentation = {.crop = 2, .flip = true};
     const std::string path = testing::TempDir() + "/continue.safetensors";
     Trainer whole(small_net(true), o);
     whole.train_epoch(bars(100));
@@ -238,18 +239,41 @@ TEST(Trainer, EverySampleCountsOnceInTrainingAndEvaluation) {
 
 TEST(Trainer, StepsOverALoaderAreAnEpoch) {
   const DataView data = bars(53);
-  TrainerOptions o = options_of();
-  o.normalization = Normalization{{0.3f}, {0.2f}};
-  Trainer epoch(small_net(), o);
-  epoch.train_epoch(data);
-  Trainer steps(small_net(), o);
-  Loader loader(data, {.batch = o.batch, .seed = o.seed});
-  for (Batch batch; loader.next(batch);) steps.step(batch.samples, batch.targets);
-  for (const char* name : {"conv1.weight", "linear2.bias"}) {
-    const Tensor a = epoch.parameter(name);
-    const Tensor b = steps.parameter(name);
-    EXPECT_EQ(std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())), 0) << name;
+  for (const Augmentation& augmentation : {Augmentation{}, Augmentation{.crop = 2, .flip = true}}) {
+    TrainerOptions o = options_of();
+    o.normalization = Normalization{{0.3f}, {0.2f}};
+    o.augmentation = augmentation;
+    Trainer epoch(small_net(), o);
+    Trainer steps(small_net(), o);
+    Loader loader(
+        data, {.batch = o.batch, .shuffle = true, .seed = o.seed, .augmentation = augmentation});
+    for (int64_t e = 0; e < 2; ++e) {
+      epoch.train_epoch(data);
+      loader.start_epoch(e);
+      for (Batch batch; loader.next(batch);) steps.step(batch.samples, batch.targets);
+    }
+    for (const char* name : {"conv1.weight", "linear2.bias"}) {
+      const Tensor a = epoch.parameter(name);
+      const Tensor b = steps.parameter(name);
+      EXPECT_EQ(std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())), 0) << name;
+    }
   }
+}
+
+TEST(Trainer, AugmentsWhatItTrainsOnAndNothingElse) {
+  TrainerOptions o = options_of();
+  o.optimizer = Sgd{.lr = 0};
+  o.shuffle = false;
+  Trainer plain(small_net(), o);
+  o.augmentation = {.crop = 2, .flip = true};
+  Trainer augmented(small_net(), o);
+  const DataView data = bars(64);
+  const double loss = plain.train_epoch(data).loss;
+  const double first = augmented.train_epoch(data).loss;
+  const double second = augmented.train_epoch(data).loss;
+  EXPECT_NE(first, loss);
+  EXPECT_NE(second, first) << "anew each epoch";
+  EXPECT_EQ(augmented.evaluate(data).loss, plain.evaluate(data).loss);
 }
 
 class TrainerMemory : public testing::TestWithParam<Memory> {
@@ -257,6 +281,7 @@ class TrainerMemory : public testing::TestWithParam<Memory> {
   static TrainerOptions options() {
     TrainerOptions o = options_of();
     o.memory = GetParam();
+    o.augmentation = {.crop = 1, .flip = true};
     return o;
   }
 };
@@ -370,6 +395,12 @@ TEST(Trainer, RefusesDataThatDoesNotFit) {
 }
 
 TEST(Trainer, RefusesOptionsOutsideTheirRange) {
+  TrainerOptions shifting = options_of();
+  shifting.augmentation.crop = 8;
+  EXPECT_EQ(
+      message_of([&] { Trainer(small_net(), shifting); }),
+      "trainer: augmentation: crop 8 would shift images [1, 8, 8] out of sight; it must be below "
+      "8");
   const auto with = [](auto change) {
     TrainerOptions o = options_of();
     change(o);
