@@ -97,7 +97,7 @@ class Coster {
     if (outcome.flops > most_flops) return {};
     const int64_t bound = pack_lower_bound(live.lifetimes).bytes;
     if (bound >= worth_below) return {};
-    const Packing packing = pack(live.lifetimes);
+    const Packing packing = pack(live.lifetimes, worth_below);
     if (packing.bytes >= worth_below) return {};
     outcome.arena_bytes = packing.bytes;
     if (at_peak != nullptr) *at_peak = find_at_peak(step, live, buffers, packing.peak_step);
@@ -241,6 +241,12 @@ class Search {
     }
   }
 
+  bool has_siblings(const Candidate& candidate) const {
+    return std::any_of(candidates_.begin(), candidates_.end(), [&](const Candidate& c) {
+      return c.made == candidate.made && c.id != candidate.id;
+    });
+  }
+
   void consider(const Keeping& keeping) {
     if (!tried_.insert(keeping).second) return;
     const Outcome outcome =
@@ -353,11 +359,12 @@ class Search {
     const int64_t limit =
         best.outcome.arena_bytes + static_cast<int64_t>(kSlack * static_cast<double>(all_bytes));
     for (const Candidate* c : by_price()) {
-      for (Keep keep : {Keep::kept, Keep::remade}) {
-        for (bool with_siblings : {true, false}) {
+      for (bool with_siblings : {true, false}) {
+        for (Keep keep : {Keep::kept, Keep::remade}) {
+          const Keep now = best.keeping[static_cast<size_t>(c->id)];
+          if (now == Keep::kept || now == keep || (with_siblings && !has_siblings(*c))) continue;
           Keeping keeping = best.keeping;
           set(keeping, *c, keep, with_siblings);
-          if (keeping == best.keeping) continue;
           const Outcome outcome = coster_.try_out(keeping, limit + 1, most_flops_);
           if (!outcome.is_found() || outcome.price >= best.outcome.price) continue;
           best = {std::move(keeping), outcome};
