@@ -29,6 +29,10 @@ constexpr size_t kStarts = 3;
 constexpr int kMostPeaks = 40;
 constexpr size_t kMostAtPeak = 12;
 
+// So many nodes are gone through by the candidates of each of the last two stages: about a second. Deeper
+// networks get fewer candidates.
+constexpr int64_t kMostWork = 400'000;
+
 // What a candidate comes to.
 struct Outcome {
   int64_t arena_bytes = std::numeric_limits<int64_t>::max();
@@ -332,7 +336,12 @@ class Search {
     return result;
   }
 
+  int64_t affordable_tries() const {
+    return kMostWork / static_cast<int64_t>(1 + plain_.graph.nodes.size());
+  }
+
   void lower_peaks(Found& best) {
+    int64_t tries_left = affordable_tries() / static_cast<int64_t>(kStarts);
     for (int round = 0; round < kMostPeaks; ++round) {
       const Keeping before = best.keeping;
       const int64_t bytes_before = best.outcome.arena_bytes;
@@ -341,7 +350,8 @@ class Search {
           for (bool with_siblings : {false, true}) {
             Keeping keeping = before;
             set(keeping, *c, keep, with_siblings);
-            if (!tried_.insert(keeping).second) continue;
+            if (tries_left <= 0 || !tried_.insert(keeping).second) continue;
+            --tries_left;
             const Outcome outcome = coster_.try_out(keeping, best.outcome.arena_bytes, most_flops_);
             if (outcome.is_better_than(best.outcome)) best = {std::move(keeping), outcome};
           }
@@ -358,11 +368,13 @@ class Search {
     }
     const int64_t limit =
         best.outcome.arena_bytes + static_cast<int64_t>(kSlack * static_cast<double>(all_bytes));
+    int64_t tries_left = affordable_tries();
     for (const Candidate* c : by_price()) {
       for (bool with_siblings : {true, false}) {
         for (Keep keep : {Keep::kept, Keep::remade}) {
           const Keep now = best.keeping[static_cast<size_t>(c->id)];
           if (now == Keep::kept || now == keep || (with_siblings && !has_siblings(*c))) continue;
+          if (tries_left-- <= 0) return;
           Keeping keeping = best.keeping;
           set(keeping, *c, keep, with_siblings);
           const Outcome outcome = coster_.try_out(keeping, limit + 1, most_flops_);
