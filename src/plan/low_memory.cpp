@@ -2,10 +2,10 @@
 #include "plan/low_memory.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "kernels/op.h"
@@ -141,12 +141,10 @@ class Search {
   LowMemory run() {
     constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
     constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-    LowMemory result;
-    Found best{default_keeping(plain_.graph), {}};
-    best.outcome = coster_.try_out(best.keeping, kAny, kNoLimit);
-    result.normal_activation_bytes = best.outcome.arena_bytes;
-    result.normal_flops = best.outcome.flops;
-    most_flops_ = best.outcome.flops + kMostForwardPasses * forward_flops_;
+    Keeping normal = default_keeping(plain_.graph);
+    normal_ = coster_.try_out(normal, kAny, kNoLimit);
+    most_flops_ = normal_.flops + kMostForwardPasses * forward_flops_;
+    Found best{std::move(normal), normal_};
     found_.push_back(best);
     try_segments();
     try_prices();
@@ -159,8 +157,7 @@ class Search {
       if (start.outcome.is_better_than(best.outcome)) best = start;
     }
     lower_price(best);
-    result.keeping = std::move(best.keeping);
-    return result;
+    return {std::move(best.keeping), normal_.arena_bytes, normal_.flops};
   }
 
  private:
@@ -366,8 +363,9 @@ class Search {
     for (const Value& value : plain_.graph.values) {
       if (value.kind != ValueKind::temp) all_bytes += value_bytes(value);
     }
-    const int64_t limit =
-        best.outcome.arena_bytes + static_cast<int64_t>(kSlack * static_cast<double>(all_bytes));
+    const int64_t limit = std::min(
+        normal_.arena_bytes,
+        best.outcome.arena_bytes + static_cast<int64_t>(kSlack * static_cast<double>(all_bytes)));
     int64_t tries_left = affordable_tries();
     for (const Candidate* c : by_price()) {
       for (bool with_siblings : {true, false}) {
@@ -390,6 +388,7 @@ class Search {
   std::vector<Candidate> candidates_;
   double forward_flops_ = 0;
   double most_flops_ = 0;
+  Outcome normal_;
   std::vector<Found> found_;
   std::set<Keeping> tried_;
 };
