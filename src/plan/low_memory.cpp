@@ -2,10 +2,10 @@
 #include "plan/low_memory.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "kernels/op.h"
@@ -28,6 +28,10 @@ constexpr double kSmall = 1.0 / 2000;
 constexpr size_t kStarts = 3;
 constexpr int kMostPeaks = 40;
 constexpr size_t kMostAtPeak = 12;
+
+// So many nodes are gone through by the candidates of each of the last two stages: about a second. Deeper
+// networks get fewer candidates.
+constexpr int64_t kMostWork = 400'000;
 
 // What a candidate comes to.
 struct Outcome {
@@ -97,7 +101,7 @@ class Coster {
     if (outcome.flops > most_flops) return {};
     const int64_t bound = pack_lower_bound(live.lifetimes).bytes;
     if (bound >= worth_below) return {};
-    const Packing packing = pack(live.lifetimes);
+    const Packing packing = pack(live.lifetimes, worth_below);
     if (packing.bytes >= worth_below) return {};
     outcome.arena_bytes = packing.bytes;
     if (at_peak != nullptr) *at_peak = find_at_peak(step, live, buffers, packing.peak_step);
@@ -137,12 +141,10 @@ class Search {
   LowMemory run() {
     constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
     constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-    LowMemory result;
-    Found best{default_keeping(plain_.graph), {}};
-    best.outcome = coster_.try_out(best.keeping, kAny, kNoLimit);
-    result.normal_activation_bytes = best.outcome.arena_bytes;
-    result.normal_flops = best.outcome.flops;
-    most_flops_ = best.outcome.flops + kMostForwardPasses * forward_flops_;
+    Keeping normal = default_keeping(plain_.graph);
+    normal_ = coster_.try_out(normal, kAny, kNoLimit);
+    most_flops_ = normal_.flops + kMostForwardPasses * forward_flops_;
+    Found best{std::move(normal), normal_};
     found_.push_back(best);
     try_segments();
     try_prices();
@@ -155,8 +157,7 @@ class Search {
       if (start.outcome.is_better_than(best.outcome)) best = start;
     }
     lower_price(best);
-    result.keeping = std::move(best.keeping);
-    return result;
+    return {std::move(best.keeping), normal_.arena_bytes, normal_.flops};
   }
 
  private:
@@ -239,6 +240,12 @@ class Search {
     for (const Candidate& c : candidates_) {
       if (c.made == candidate.made) keeping[static_cast<size_t>(c.id)] = keep;
     }
+  }
+
+  bool has_siblings(const Candidate& candidate) const {
+    return std::any_of(candidates_.begin(), candidates_.end(), [&](const Candidate& c) {
+      return c.made == candidate.made && c.id != candidate.id;
+    });
   }
 
   void consider(const Keeping& keeping) {
@@ -326,7 +333,12 @@ class Search {
     return result;
   }
 
+  int64_t affordable_tries() const {
+    return kMostWork / static_cast<int64_t>(1 + plain_.graph.nodes.size());
+  }
+
   void lower_peaks(Found& best) {
+    int64_t tries_left = affordable_tries() / static_cast<int64_t>(kStarts);
     for (int round = 0; round < kMostPeaks; ++round) {
       const Keeping before = best.keeping;
       const int64_t bytes_before = best.outcome.arena_bytes;
@@ -335,7 +347,8 @@ class Search {
           for (bool with_siblings : {false, true}) {
             Keeping keeping = before;
             set(keeping, *c, keep, with_siblings);
-            if (!tried_.insert(keeping).second) continue;
+            if (tries_left <= 0 || !tried_.insert(keeping).second) continue;
+            --tries_left;
             const Outcome outcome = coster_.try_out(keeping, best.outcome.arena_bytes, most_flops_);
             if (outcome.is_better_than(best.outcome)) best = {std::move(keeping), outcome};
           }
@@ -350,14 +363,18 @@ class Search {
     for (const Value& value : plain_.graph.values) {
       if (value.kind != ValueKind::temp) all_bytes += value_bytes(value);
     }
-    const int64_t limit =
-        best.outcome.arena_bytes + static_cast<int64_t>(kSlack * static_cast<double>(all_bytes));
+    const int64_t limit = std::min(
+        normal_.arena_bytes,
+        best.outcome.arena_bytes + static_cast<int64_t>(kSlack * static_cast<double>(all_bytes)));
+    int64_t tries_left = affordable_tries();
     for (const Candidate* c : by_price()) {
-      for (Keep keep : {Keep::kept, Keep::remade}) {
-        for (bool with_siblings : {true, false}) {
+      for (bool with_siblings : {true, false}) {
+        for (Keep keep : {Keep::kept, Keep::remade}) {
+          const Keep now = best.keeping[static_cast<size_t>(c->id)];
+          if (now == Keep::kept || now == keep || (with_siblings && !has_siblings(*c))) continue;
+          if (tries_left-- <= 0) return;
           Keeping keeping = best.keeping;
           set(keeping, *c, keep, with_siblings);
-          if (keeping == best.keeping) continue;
           const Outcome outcome = coster_.try_out(keeping, limit + 1, most_flops_);
           if (!outcome.is_found() || outcome.price >= best.outcome.price) continue;
           best = {std::move(keeping), outcome};
@@ -371,6 +388,7 @@ class Search {
   std::vector<Candidate> candidates_;
   double forward_flops_ = 0;
   double most_flops_ = 0;
+  Outcome normal_;
   std::vector<Found> found_;
   std::set<Keeping> tried_;
 };

@@ -2,7 +2,6 @@
 #include "plan/pack.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
 namespace tanul {
@@ -16,9 +15,9 @@ int64_t aligned(int64_t bytes) {
 bool meet(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
 
 // Places the buffers in this order, each in the lowest gap among those already placed that are alive
-// with it. Returns the size of the arena.
+// with it. Returns the size of the arena, or that of a part where this is `worth_below` or more.
 int64_t place(const std::vector<Lifetime>& lifetimes, const std::vector<size_t>& order,
-              std::vector<int64_t>& offsets) {
+              int64_t worth_below, std::vector<int64_t>& offsets) {
   std::vector<size_t> by_offset;  // placed buffers, lowest first
   int64_t arena = 0;
   for (size_t i : order) {
@@ -31,6 +30,7 @@ int64_t place(const std::vector<Lifetime>& lifetimes, const std::vector<size_t>&
     }
     offsets[i] = at;
     arena = std::max(arena, at + bytes);
+    if (arena >= worth_below) return arena;
     const auto where =
         std::upper_bound(by_offset.begin(), by_offset.end(), at,
                          [&](int64_t value, size_t other) { return value < offsets[other]; });
@@ -58,7 +58,7 @@ PackLowerBound pack_lower_bound(const std::vector<Lifetime>& lifetimes) {
   return bound;
 }
 
-Packing pack(const std::vector<Lifetime>& lifetimes) {
+Packing pack(const std::vector<Lifetime>& lifetimes, int64_t worth_below) {
   Packing best;
   best.offsets.assign(lifetimes.size(), 0);
   if (lifetimes.empty()) return best;
@@ -69,7 +69,7 @@ Packing pack(const std::vector<Lifetime>& lifetimes) {
   const auto duration = [&](size_t i) {
     return static_cast<int64_t>(lifetimes[i].last - lifetimes[i].first + 1);
   };
-  best.bytes = std::numeric_limits<int64_t>::max();
+  best.bytes = worth_below;
   for (int rule = 0; rule < 3 && best.bytes > best.lower_bound; ++rule) {
     std::vector<size_t> order(lifetimes.size());
     std::iota(order.begin(), order.end(), size_t{0});
@@ -81,7 +81,7 @@ Packing pack(const std::vector<Lifetime>& lifetimes) {
       }
     });
     std::vector<int64_t> offsets(lifetimes.size(), 0);
-    const int64_t bytes = place(lifetimes, order, offsets);
+    const int64_t bytes = place(lifetimes, order, best.bytes, offsets);
     if (bytes < best.bytes) {
       best.bytes = bytes;
       best.offsets = std::move(offsets);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace tanul {
@@ -33,7 +34,9 @@ PackLowerBound pack_lower_bound(const std::vector<Lifetime>& lifetimes);
 // Offsets such that no two buffers whose lifetimes meet overlap. Places the buffers one after another
 // in several orders (by size, by size times duration, by start), each at the lowest gap that fits,
 // and keeps the smallest result. Deterministic. (Greedy by size: Y. Pisarchyk and J. Lee, "Efficient
-// memory management for deep neural net inference", 2020.)
-Packing pack(const std::vector<Lifetime>& lifetimes);
+// memory management for deep neural net inference", 2020.) Where none of the orders gives less than
+// `worth_below`, `bytes` is that and there are no offsets to use.
+Packing pack(const std::vector<Lifetime>& lifetimes,
+             int64_t worth_below = std::numeric_limits<int64_t>::max());
 
 }  // namespace tanul

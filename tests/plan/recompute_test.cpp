@@ -37,11 +37,18 @@ Model chain(int depth, bool has_norm = true) {
   return m.build();
 }
 
-Plan plan_of(const Model& model, bool recompute) {
+StepGraphOptions options_of_chain() {
   StepGraphOptions options;
   options.batch = kBatch;
   options.samples = PortTypes(DType::f32);
-  if (!recompute) options.keeping = Keeping{};  // all
+  return options;
+}
+
+Plan plan_of(const Model& model) { return Plan(model, options_of_chain(), cpu_options()); }
+
+Plan plan_that_keeps_all(const Model& model) {
+  StepGraphOptions options = options_of_chain();
+  options.keeping = Keeping{};
   return Plan(model, options, cpu_options());
 }
 
@@ -65,8 +72,8 @@ int64_t kept_planes(const Plan& plan) {
 TEST(Recompute, AChainKeepsOnePlaneABatchNorm) {
   for (int depth : {1, 2, 5}) {
     const Model model = chain(depth);
-    const Plan with = plan_of(model, true);
-    const Plan without = plan_of(model, false);
+    const Plan with = plan_of(model);
+    const Plan without = plan_that_keeps_all(model);
     EXPECT_EQ(kept_planes(with), depth);
     EXPECT_EQ(kept_planes(without), 2 * depth - 1);  // the last ReLU's output is not read again
     for (const StepInfo& step : with.info().steps) {
@@ -79,17 +86,17 @@ TEST(Recompute, AChainKeepsOnePlaneABatchNorm) {
 TEST(Recompute, PeakMemoryIsThatOfTheKeptPlanes) {
   const int depth = 12;
   const int64_t plane_bytes = kBatch * 8 * 16 * 16 * 4;
-  const int64_t with = plan_of(chain(depth), true).info().activation_bytes;
-  const int64_t without = plan_of(chain(depth), false).info().activation_bytes;
+  const int64_t with = plan_of(chain(depth)).info().activation_bytes;
+  const int64_t without = plan_that_keeps_all(chain(depth)).info().activation_bytes;
   EXPECT_LT(with, without - (depth - 4) * plane_bytes);
   // Batch norm costs no plane more than the same chain without it, but for those at work.
-  const int64_t plain = plan_of(chain(depth, false), true).info().activation_bytes;
+  const int64_t plain = plan_of(chain(depth, false)).info().activation_bytes;
   EXPECT_LT(with, plain + 3 * plane_bytes);
 }
 
 // The first node that reads it, and no node of the forward pass, gets the copy; it stands in front.
 TEST(Recompute, TheCopyStandsInFrontOfItsFirstReader) {
-  const Plan plan = plan_of(chain(3), true);
+  const Plan plan = plan_of(chain(3));
   const Graph& graph = plan.step_graph().graph;
   std::set<ValueId> known;
   for (size_t i = 0; i < graph.values.size(); ++i) {

@@ -158,10 +158,24 @@ TEST(Trainer, EveryOptimizerLearns) {
   }
 }
 
-TEST(Trainer, SameBitsForAnyNumberOfThreads) {
+class TrainerMemory : public testing::TestWithParam<Memory> {
+ protected:
+  static TrainerOptions options(int threads = 2) {
+    TrainerOptions o = options_of(threads);
+    o.memory = GetParam();
+    o.augmentation = {.crop = 1, .flip = true};
+    return o;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Modes, TrainerMemory, testing::Values(Memory::normal, Memory::low),
+                         [](const auto& mode) {
+                           return mode.param == Memory::low ? "low" : "normal";
+                         });
+
+TEST_P(TrainerMemory, SameBitsForAnyNumberOfThreads) {
   std::vector<TensorFile> states;
   for (int threads : {1, 2, 3, 2}) {
-    Trainer trainer(small_net(true), options_of(threads));
+    Trainer trainer(small_net(true), options(threads));
     trainer.train_epoch(bars(200));
     trainer.train_epoch(bars(200));
     states.push_back(trainer.state());
@@ -191,6 +205,7 @@ TEST(Trainer, SaveLoadContinueIsBitEqual) {
     whole.save(path);
     whole.train_epoch(bars(100));
     TrainerOptions other = o;
+    other.memory = Memory::low;
     Trainer continued(small_net(true), other);
     continued.load(path);
     EXPECT_EQ(continued.epochs_done(), 2);
@@ -275,20 +290,6 @@ TEST(Trainer, AugmentsWhatItTrainsOnAndNothingElse) {
   EXPECT_NE(second, first) << "anew each epoch";
   EXPECT_EQ(augmented.evaluate(data).loss, plain.evaluate(data).loss);
 }
-
-class TrainerMemory : public testing::TestWithParam<Memory> {
- protected:
-  static TrainerOptions options() {
-    TrainerOptions o = options_of();
-    o.memory = GetParam();
-    o.augmentation = {.crop = 1, .flip = true};
-    return o;
-  }
-};
-INSTANTIATE_TEST_SUITE_P(Modes, TrainerMemory, testing::Values(Memory::normal, Memory::low),
-                         [](const auto& mode) {
-                           return mode.param == Memory::low ? "low" : "normal";
-                         });
 
 TEST_P(TrainerMemory, NothingIsAllocatedInAHundredSteps) {
   const DataView data = bars(16 * 101);
