@@ -5,11 +5,14 @@
 //   dw = G^T (sum over tiles of V . D) G,  V = B^T x B [e, tile, c],  D = A dy A^T [e, tile, k]
 //
 // n n matrix products [K, tiles] [tiles, C], one for each transformed element e. Rows of tiles are
-// taken a part at a time: V and D of a part are made by all workers and stay in the third-level
-// cache while they are multiplied. Two schedules, chosen by shape:
+// taken a part at a time. Three schedules, chosen by shape:
 //
-//   by elements  a work item is one e and a block of filters; sums over the parts collect in the
-//                workspace [e, k, c], the last transform is a pass of its own.
+//   by lots      where the weights are few: a work item is a lot of rows with sums [e, k, c] of its
+//                own. V and D of a part stay in its worker's second-level cache; nothing is passed
+//                between workers until the sums of the lots are added up in order.
+//   by elements  V and D of a part are made by all workers and stay in the third-level cache while
+//                they are multiplied: a work item is one e and a block of filters; sums over the
+//                parts collect in the workspace [e, k, c], the last transform is a pass of its own.
 //   by blocks    where all tiles are one part and filters are many: a work item is a block of
 //                filters and channels with all e; its sums stay in its own scratch.
 //
@@ -33,6 +36,11 @@ using cpu::TileRun;
 using cpu::Winograd;
 
 constexpr int64_t kPartBytes = int64_t{1} << 20;  // V and D of a part
+constexpr int64_t kPartOfLotBytes = int64_t{1} << 19;
+// Sums of one lot at most, and of all lots about.
+constexpr int64_t kLotBytes = int64_t{1} << 19;
+constexpr int64_t kLotsBytes = int64_t{1} << 21;
+constexpr int64_t kMostLots = 16;
 constexpr int64_t kMinPartTiles = 64;
 // Tiles summed at a time: two vectors of V for each of them fill half of the first-level cache.
 constexpr int64_t kTilesSummed = 128;
@@ -47,8 +55,9 @@ struct WeightsPlan {
   TileGrid grid;
   ChannelVectors inputs, filters;
   int64_t elems;
-  bool by_blocks;
-  Blocks rows;           // of tiles: the parts
+  bool by_blocks, by_lots;
+  Blocks lots;           // of rows of tiles; one where items are not lots
+  Blocks rows;           // of tiles (of a lot): the parts
   Blocks filter_blocks;  // of a group
   Blocks vector_blocks;  // of input channels; one where items are elements
   int64_t v_row, v_elem, d_row, d_elem;
@@ -67,7 +76,16 @@ struct WeightsPlan {
     d_row = cpu::odd_lines(filters.filled());
     const int64_t row_bytes = elems * (v_row + d_row) * 4 * grid.wide * G;
     by_blocks = inputs.channels * filters.channels >= kManyWeights && grid.tiles() <= kFewTiles;
-    if (by_blocks) {
+    const int64_t lot_bytes = G * elems * filters.channels * inputs.filled() * 4;
+    by_lots = !by_blocks && lot_bytes <= kLotBytes;
+    lots = cpu::blocks_of_size(grid.rows(), grid.rows());
+    if (by_lots) {
+      lots = cpu::blocks_about(grid.rows(),
+                               std::clamp(kLotsBytes / lot_bytes, int64_t{2}, kMostLots), 1);
+      rows = cpu::blocks_of_size(lots.size, kPartOfLotBytes / row_bytes);
+      filter_blocks = cpu::blocks_of_size(filters.channels, filters.channels);
+      vector_blocks = cpu::blocks_of_size(inputs.count, inputs.count);
+    } else if (by_blocks) {
       rows = cpu::blocks_of_size(grid.rows(), grid.rows());
       filter_blocks = cpu::blocks_of_size(filters.channels, 32);
       vector_blocks = cpu::blocks_of_size(inputs.count, 64 / lanes);
@@ -84,18 +102,22 @@ struct WeightsPlan {
     sum_elem = cpu::odd_lines((by_blocks ? filter_blocks.size : filters.channels) * sum_row);
 
     cpu::WorkspaceLayout layout;
-    v_at = layout.take(G * elems * v_elem);
-    d_at = layout.take(G * elems * d_elem);
-    sums_at = layout.take(by_blocks ? 0 : G * elems * sum_elem);
+    v_at = layout.take(by_lots ? 0 : G * elems * v_elem);
+    d_at = layout.take(by_lots ? 0 : G * elems * d_elem);
+    lot_sums = by_blocks ? 0 : G * elems * sum_elem;
+    sums_at = layout.take(lots.count * lot_sums);
     worker_at = layout.bytes();
     cpu::WorkspaceLayout worker;
     const int64_t run = std::min(grid.high, rows.size);
     worker.take(std::max({cpu::band_elems(kind, run, s.W), run * grid.m * s.Q * lanes,
                           vector_blocks.size * s.RS() * lanes}));
     sums_in_worker = worker.take(by_blocks ? elems * sum_elem : 0);
+    v_in_worker = worker.take(by_lots ? G * elems * v_elem : 0);
+    d_in_worker = worker.take(by_lots ? G * elems * d_elem : 0);
     worker_bytes = worker.bytes();
   }
-  int64_t sums_in_worker;
+  int64_t lot_sums;  // elements
+  int64_t sums_in_worker, v_in_worker, d_in_worker;
 
   float* at(const StepArgs& args, int64_t bytes) const {
     return cpu::workspace_at<float>(args, bytes);
@@ -105,40 +127,56 @@ struct WeightsPlan {
   }
 };
 
-// V and D of the tile rows of a part, an image and a vector of channels or filters at a time.
+// The tile rows [row, row + rows) of a part, with its V and D.
+struct Part {
+  int64_t row, rows;
+  float* v;  // [g, e, tile, c]
+  float* d;  // [g, e, tile, k]
+  // One item is one image and one vector of channels or filters.
+  int64_t n0, items;
+
+  Part(const WeightsPlan& plan, int64_t first, int64_t count, float* v_, float* d_)
+      : row(first), rows(count), v(v_), d(d_), n0(first / plan.grid.high) {
+    const int64_t images = (row + rows - 1) / plan.grid.high + 1 - n0;
+    items = plan.s.groups() * images * (plan.inputs.count + plan.filters.count);
+  }
+};
+
+void transform_item(const WeightsPlan& plan, const StepArgs& args, const Part& part, int64_t item,
+                    float* band) {
+  const ConvShape& s = plan.s;
+  const int64_t vectors = plan.inputs.count + plan.filters.count;
+  const int64_t items = part.items / s.groups();
+  const int64_t g = item / items, vector = item % vectors;
+  const int64_t n = part.n0 + item % items / vectors;
+  const int64_t begin = std::max(part.row, n * plan.grid.high);
+  const int64_t end = std::min(part.row + part.rows, (n + 1) * plan.grid.high);
+  const int64_t tile = (begin - part.row) * plan.grid.wide;
+  const TileRun run{n, begin - n * plan.grid.high, end - begin};
+  if (vector >= plan.inputs.count) {
+    const int64_t filter_vector = vector - plan.inputs.count;
+    const int64_t k = g * s.group_filters() + plan.filters.begin(filter_vector);
+    float* d = part.d + g * plan.elems * plan.d_elem + tile * plan.d_row +
+               plan.filters.begin(filter_vector);
+    const float* dy = args.in[1].as<float>() + (n * s.K + k) * s.PQ();
+    cpu::transform_gradient(plan.kind, plan.grid, run,
+                            {dy, s.PQ(), plan.filters.length(filter_vector)},
+                            {d, plan.d_elem, plan.d_row, 0}, band);
+    return;
+  }
+  const int64_t c = g * s.group_channels() + plan.inputs.begin(vector);
+  float* v = part.v + g * plan.elems * plan.v_elem + tile * plan.v_row + plan.inputs.begin(vector);
+  const float* x = args.in[0].as<float>() + (n * s.C + c) * s.HW();
+  cpu::transform_input(plan.kind, plan.grid, run, {x, s.HW(), plan.inputs.length(vector)}, s.H, s.W,
+                       s.params.pad_top, s.params.pad_left, {v, plan.v_elem, plan.v_row, 0}, band);
+}
+
+// V and D of a part, by all workers.
 void transform_part(const WeightsPlan& plan, Stream* stream, const StepArgs& args, int64_t row,
                     int64_t rows) {
-  const ConvShape& s = plan.s;
-  const int64_t n0 = row / plan.grid.high;
-  const int64_t images = (row + rows - 1) / plan.grid.high + 1 - n0;
-  const int64_t vectors = plan.inputs.count + plan.filters.count;
-  const int64_t items = images * vectors;
-  cpu::parallel_for(stream, s.groups() * items, [&](int64_t item, int worker) {
-    const int64_t g = item / items, vector = item % vectors;
-    const int64_t n = n0 + item % items / vectors;
-    const int64_t begin = std::max(row, n * plan.grid.high);
-    const int64_t end = std::min(row + rows, (n + 1) * plan.grid.high);
-    const int64_t tile = (begin - row) * plan.grid.wide;
-    const TileRun run{n, begin - n * plan.grid.high, end - begin};
-    float* band = plan.band(args, worker);
-    if (vector >= plan.inputs.count) {
-      const int64_t filter_vector = vector - plan.inputs.count;
-      const int64_t k = g * s.group_filters() + plan.filters.begin(filter_vector);
-      float* d = plan.at(args, plan.d_at) + g * plan.elems * plan.d_elem + tile * plan.d_row +
-                 plan.filters.begin(filter_vector);
-      const float* dy = args.in[1].as<float>() + (n * s.K + k) * s.PQ();
-      cpu::transform_gradient(plan.kind, plan.grid, run,
-                              {dy, s.PQ(), plan.filters.length(filter_vector)},
-                              {d, plan.d_elem, plan.d_row, 0}, band);
-      return;
-    }
-    const int64_t c = g * s.group_channels() + plan.inputs.begin(vector);
-    float* v = plan.at(args, plan.v_at) + g * plan.elems * plan.v_elem + tile * plan.v_row +
-               plan.inputs.begin(vector);
-    const float* x = args.in[0].as<float>() + (n * s.C + c) * s.HW();
-    cpu::transform_input(plan.kind, plan.grid, run, {x, s.HW(), plan.inputs.length(vector)}, s.H,
-                         s.W, s.params.pad_top, s.params.pad_left, {v, plan.v_elem, plan.v_row, 0},
-                         band);
+  const Part part(plan, row, rows, plan.at(args, plan.v_at), plan.at(args, plan.d_at));
+  cpu::parallel_for(stream, part.items, [&](int64_t item, int worker) {
+    transform_item(plan, args, part, item, plan.band(args, worker));
   });
 }
 
@@ -175,6 +213,38 @@ void finish(const WeightsPlan& plan, int64_t k, int64_t vector_block, float* sum
     cpu::pixels_to_planes(band + i * s.RS() * lanes, plan.inputs.length(vector), s.RS(),
                           dw + k * s.CRS() + plan.inputs.begin(vector) * s.RS(), s.RS());
   }
+}
+
+void run_by_lots(const WeightsPlan& plan, Stream* stream, const StepArgs& args) {
+  const ConvShape& s = plan.s;
+  float* sums = plan.at(args, plan.sums_at);
+  cpu::parallel_for(stream, plan.lots.count, [&](int64_t lot, int worker) {
+    float* band = plan.band(args, worker);
+    float* v = band + plan.v_in_worker / static_cast<int64_t>(sizeof(float));
+    float* d = band + plan.d_in_worker / static_cast<int64_t>(sizeof(float));
+    for (int64_t done = 0; done < plan.lots.length(lot); done += plan.rows.size) {
+      const int64_t rows = std::min(plan.rows.size, plan.lots.length(lot) - done);
+      const Part part(plan, plan.lots.begin(lot) + done, rows, v, d);
+      for (int64_t item = 0; item < part.items; ++item) {
+        transform_item(plan, args, part, item, band);
+      }
+      for (int64_t ge = 0; ge < s.groups() * plan.elems; ++ge) {
+        multiply(plan, rows * plan.grid.wide, d + ge * plan.d_elem, 0, v + ge * plan.v_elem, 0,
+                 done > 0, sums + lot * plan.lot_sums + ge * plan.sum_elem);
+      }
+    }
+  });
+  cpu::parallel_for(stream, s.K, [&](int64_t k, int worker) {
+    const int64_t g = k / s.group_filters();
+    float* of_k = sums + g * plan.elems * plan.sum_elem + k % s.group_filters() * plan.sum_row;
+    for (int64_t lot = 1; lot < plan.lots.count; ++lot) {
+      for (int64_t e = 0; e < plan.elems; ++e) {
+        float* to = of_k + e * plan.sum_elem;
+        cpu::accumulate(to + lot * plan.lot_sums, to, plan.sum_row);
+      }
+    }
+    finish(plan, k, 0, of_k, args.out[0].as<float>(), plan.band(args, worker));
+  });
 }
 
 void run_by_elements(const WeightsPlan& plan, Stream* stream, const StepArgs& args) {
@@ -237,7 +307,9 @@ namespace conv2d_bwd_weights_winograd {
 template <Winograd kKind>
 int launch(Stream* stream, const StepArgs& args) {
   const WeightsPlan plan(args, kKind);
-  if (plan.by_blocks) {
+  if (plan.by_lots) {
+    run_by_lots(plan, stream, args);
+  } else if (plan.by_blocks) {
     run_by_blocks(plan, stream, args);
   } else {
     run_by_elements(plan, stream, args);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The thread pool behind Stream: the caller and threads - 1 workers take tiles from one counter.
+// The thread pool behind Stream: the caller and threads - 1 workers. Each has its own share of the tiles,
+// neighbours of each other, and takes them in order; whoever has none left takes tiles from the ends of
+// the others' shares. Tiles of neighbouring steps lie in the same order (by samples, mostly), so that a
+// thread finds in its own cache what it wrote in the step before: on a machine whose cores do not share
+// a cache, one counter for all tiles halved the rate of LeNet.
 //
 // One word tells the state of the current launch: its number, whether it is open, and how many
 // workers are in it. A worker that comes in time joins; one that is asleep, or kept from its core
@@ -11,6 +15,7 @@
 // and then sleeps: an idle pool costs nothing.
 #include "kernels/cpu/parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -85,8 +90,43 @@ class Bell {
 
 }  // namespace
 
+// The tiles [front, back) of one thread, in one word. The owner takes from the front, others from
+// the back.
+class Share {
+ public:
+  void set(uint32_t front, uint32_t back) {
+    word_.store(uint64_t{back} << 32 | front, std::memory_order_relaxed);
+  }
+  // Each returns a tile, or -1 where none is left.
+  int64_t take_front() {
+    return take([](uint64_t word) { return word + 1; }, [](uint64_t word) { return front(word); });
+  }
+  int64_t take_back() {
+    constexpr uint64_t kOneBack = uint64_t{1} << 32;
+    return take([](uint64_t word) { return word - kOneBack; },
+                [](uint64_t word) { return back(word) - 1; });
+  }
+
+ private:
+  static int64_t front(uint64_t word) { return static_cast<int64_t>(word & 0xFFFFFFFF); }
+  static int64_t back(uint64_t word) { return static_cast<int64_t>(word >> 32); }
+  template <typename Next, typename Tile>
+  int64_t take(const Next& next, const Tile& tile) {
+    uint64_t word = word_.load(std::memory_order_relaxed);
+    while (front(word) < back(word)) {
+      if (word_.compare_exchange_weak(word, next(word), std::memory_order_relaxed)) {
+        return tile(word);
+      }
+    }
+    return -1;
+  }
+
+  alignas(kCacheLineBytes) std::atomic<uint64_t> word_{0};
+};
+
 struct Stream::Pool {
-  explicit Pool(int thread_count) : threads(thread_count) {
+  explicit Pool(int thread_count)
+      : threads(thread_count), shares(static_cast<size_t>(thread_count)) {
     workers.reserve(static_cast<size_t>(threads - 1));
     for (int worker = 1; worker < threads; ++worker) {
       try {
@@ -102,11 +142,15 @@ struct Stream::Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  void run(int64_t tile_count, void (*body)(void*, int64_t, int), void* body_context) {
-    tiles = tile_count;
+  // Tiles [first, first + count).
+  void run(int64_t first, int64_t count, void (*body)(void*, int64_t, int), void* body_context) {
+    first_tile = first;
     task = body;
     context = body_context;
-    next_tile.store(0, std::memory_order_relaxed);
+    for (int64_t i = 0; i < threads; ++i) {
+      shares[static_cast<size_t>(i)].set(static_cast<uint32_t>(count * i / threads),
+                                         static_cast<uint32_t>(count * (i + 1) / threads));
+    }
     const uint64_t epoch = epoch_of(state.load(std::memory_order_relaxed)) + 1;
     state.store(epoch << 32 | kOpen, std::memory_order_seq_cst);
     launched.wake_sleepers();
@@ -122,10 +166,12 @@ struct Stream::Pool {
   uint64_t load_state() const { return state.load(std::memory_order_seq_cst); }
 
   void take_tiles(int worker) {
-    for (;;) {
-      const int64_t tile = next_tile.fetch_add(1, std::memory_order_relaxed);
-      if (tile >= tiles) return;
-      task(context, tile, worker);
+    Share& own = shares[static_cast<size_t>(worker)];
+    int64_t tile;
+    while ((tile = own.take_front()) >= 0) task(context, first_tile + tile, worker);
+    for (int step = 1; step < threads; ++step) {
+      Share& other = shares[static_cast<size_t>((worker + step) % threads)];
+      while ((tile = other.take_back()) >= 0) task(context, first_tile + tile, worker);
     }
   }
 
@@ -160,11 +206,11 @@ struct Stream::Pool {
   }
 
   // Of the current launch.
-  int64_t tiles = 0;
+  int64_t first_tile = 0;
   void (*task)(void*, int64_t, int) = nullptr;
   void* context = nullptr;
 
-  alignas(kCacheLineBytes) std::atomic<int64_t> next_tile{0};
+  std::vector<Share> shares;
   alignas(kCacheLineBytes) std::atomic<uint64_t> state{0};  // epoch << 32 | open << 31 | active
   alignas(kCacheLineBytes) std::atomic<bool> stopping{false};
   Bell launched;
@@ -183,7 +229,10 @@ void Stream::run(int64_t tiles, void (*task)(void* context, int64_t tile, int wo
     for (int64_t tile = 0; tile < tiles; ++tile) task(context, tile, 0);
     return;
   }
-  pool_->run(tiles, task, context);
+  constexpr int64_t kMost = int64_t{1} << 30;  // tiles of one launch
+  for (int64_t first = 0; first < tiles; first += kMost) {
+    pool_->run(first, std::min(kMost, tiles - first), task, context);
+  }
 }
 
 }  // namespace tanul

@@ -3,8 +3,9 @@
 // result; a worker computes a rectangle with single-threaded BLAS.
 //
 //   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the tile is in
-//   cache bwd_data     dx [N, C] = dy [N, K] w [K, C] bwd_weights  dw [K, C] = dy [N, K]^T x [N,
-//   C], db = sums of the columns of dy, in order of n
+//                cache
+//   bwd_data     dx [N, C] = dy [N, K] w [K, C]
+//   bwd_weights  dw [K, C] = dy [N, K]^T x [N, C], db = sums of the columns of dy, in order of n
 //
 // 2 N K C flops each; meets the arithmetic roof unless N is small, then the bytes of w.
 // Deterministic for any number of threads: the rectangles depend on the shapes only.
@@ -25,12 +26,15 @@ struct Rectangle {
   int64_t row, rows, column, columns;
 };
 
+// Of a product [m, k] [k, n]. Neighbouring rectangles go to one worker, so that with few samples each
+// worker reads in fwd (by_columns) the rows of w that it makes the gradient of (by rows) and updates.
 template <typename Body>
-void for_rectangles(Stream* stream, int64_t m, int64_t n, int64_t k, const Body& body) {
+void for_rectangles(Stream* stream, int64_t m, int64_t n, int64_t k, bool by_columns,
+                    const Body& body) {
   const cpu::GemmTiles cut = cpu::gemm_tiles(m, n, k);
   cpu::parallel_for(stream, cut.count(), [&](int64_t tile, int) {
-    const int64_t i = tile / cut.columns.count;
-    const int64_t j = tile % cut.columns.count;
+    const int64_t i = by_columns ? tile % cut.rows.count : tile / cut.columns.count;
+    const int64_t j = by_columns ? tile / cut.rows.count : tile % cut.columns.count;
     body(Rectangle{cut.rows.begin(i), cut.rows.length(i), cut.columns.begin(j),
                    cut.columns.length(j)});
   });
@@ -45,7 +49,7 @@ int launch_linear_fwd(Stream* stream, const StepArgs& args) {
   const float* b = args.in_count > 2 && args.in[2].present() ? args.in[2].as<float>() : nullptr;
   float* y = args.out[0].as<float>();
   const ActivationKind activation = args.params_as<LinearParams>().activation;
-  for_rectangles(stream, N, K, C, [&](const Rectangle& r) {
+  for_rectangles(stream, N, K, C, N < K, [&](const Rectangle& r) {
     float* to = y + r.row * K + r.column;
     cpu::gemm(false, true, r.rows, r.columns, C, 1.0f, x + r.row * C, C, w + r.column * C, C, 0.0f,
               to, K);
@@ -64,7 +68,7 @@ int launch_linear_bwd_data(Stream* stream, const StepArgs& args) {
   const float* dy = args.in[0].as<float>();
   const float* w = args.in[1].as<float>();
   float* dx = args.out[0].as<float>();
-  for_rectangles(stream, N, C, K, [&](const Rectangle& r) {
+  for_rectangles(stream, N, C, K, N < C, [&](const Rectangle& r) {
     cpu::gemm(false, false, r.rows, r.columns, K, 1.0f, dy + r.row * K, K, w + r.column, C, 0.0f,
               dx + r.row * C + r.column, C);
   });
@@ -79,7 +83,7 @@ int launch_linear_bwd_weights(Stream* stream, const StepArgs& args) {
   const float* dy = args.in[1].as<float>();
   float* dw = args.out[0].as<float>();
   float* db = args.out[1].present() ? args.out[1].as<float>() : nullptr;
-  for_rectangles(stream, K, C, N, [&](const Rectangle& r) {
+  for_rectangles(stream, K, C, N, false, [&](const Rectangle& r) {
     cpu::gemm(true, false, r.rows, r.columns, N, 1.0f, dy + r.row, K, x + r.column, C, 0.0f,
               dw + r.row * C + r.column, C);
     if (db == nullptr || r.column != 0) return;
