@@ -15,6 +15,7 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tiling.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_panels.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -93,16 +94,23 @@ int launch_linear_bwd_weights(Stream* stream, const StepArgs& args) {
   return 0;
 }
 
-const Implementation kForward[] = {{"gemm", supports_all, no_workspace, launch_linear_fwd}};
+// What a panel implementation refuses, "gemm" takes: few samples, few features.
+#define TANUL_PANELS(step) \
+  { "panels", step::supports, step::workspace_bytes, step::launch }
+const Implementation kForward[] = {TANUL_PANELS(linear_fwd_panels),
+                                   {"gemm", supports_all, no_workspace, launch_linear_fwd}};
 const Implementation kBackwardData[] = {
+    TANUL_PANELS(linear_bwd_data_panels),
     {"gemm", supports_all, no_workspace, launch_linear_bwd_data}};
 const Implementation kBackwardWeights[] = {
+    TANUL_PANELS(linear_bwd_weights_panels),
     {"gemm", supports_all, no_workspace, launch_linear_bwd_weights}};
+#undef TANUL_PANELS
 
 }  // namespace
 
-const ImplementationList cpu_linear_fwd = {kForward, 1};
-const ImplementationList cpu_linear_bwd_data = {kBackwardData, 1};
-const ImplementationList cpu_linear_bwd_weights = {kBackwardWeights, 1};
+const ImplementationList cpu_linear_fwd = {kForward, 2};
+const ImplementationList cpu_linear_bwd_data = {kBackwardData, 2};
+const ImplementationList cpu_linear_bwd_weights = {kBackwardWeights, 2};
 
 }  // namespace tanul
