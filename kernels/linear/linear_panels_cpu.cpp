@@ -16,14 +16,13 @@
 //
 // 2 N K C flops each. Each element is a chain of fused multiply-adds over kDepth steps, the chains added
 // in order. The cuts depend on shapes only: deterministic for any number of threads.
-#include "kernels/linear/linear_panels.h"
-
 #include <cstring>
 
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/strided_gemm.h"
 #include "kernels/cpu/tiling.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_panels.h"
 #include "kernels/op.h"
 
 namespace tanul {
@@ -34,7 +33,7 @@ using cpu::Blocks;
 using cpu::ceil_div;
 
 constexpr int64_t kDepth = 128;
-constexpr int64_t kMostRows = 128;  // their left operand, kDepth steps: 64 KiB
+constexpr int64_t kMostRows = 256;  // their left operand, kDepth steps: 128 KiB
 constexpr int64_t kLineFloats = 16;
 constexpr double kFlopsPerItem = 2e6;
 
@@ -59,8 +58,7 @@ struct Cut {
     rows = cpu::blocks_about(m, ceil_div(m, kMostRows), 8);
     const double flops =
         2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-    const double items =
-        std::min(flops / kFlopsPerItem, static_cast<double>(cpu::kTilesWanted));
+    const double items = std::min(flops / kFlopsPerItem, static_cast<double>(cpu::kTilesWanted));
     columns = cpu::blocks_about(n, static_cast<int64_t>(items) / rows.count, 2 * kLineFloats);
   }
   int64_t count() const { return rows.count * columns.count; }
@@ -82,9 +80,16 @@ void copy_panel(const Product& p, int64_t t, int64_t depth, int64_t j, int64_t c
     cpu::transpose(p.b + j * p.k + t, p.k, columns, depth, panel, wide);
     return;
   }
+  // A row of b is often 4 KiB from the next one, which no hardware prefetcher follows; what comes next
+  // is fetched while this panel is multiplied.
+  const bool is_last = t + depth == p.k;
+  const float* next = p.b + (is_last ? j + columns : (t + depth) * p.n + j);
+  const int64_t next_rows = !is_last ? p.k - t - depth : j + 2 * columns <= p.n ? depth : 0;
   for (int64_t i = 0; i < depth; ++i) {
     std::memcpy(panel + i * wide, p.b + (t + i) * p.n + j,
                 static_cast<size_t>(columns) * sizeof(float));
+    if (i >= next_rows) continue;
+    for (int64_t c = 0; c < columns; c += kLineFloats) __builtin_prefetch(next + i * p.n + c);
   }
 }
 
@@ -182,8 +187,8 @@ int64_t workspace_bytes(const StepArgs&, int threads) { return scratch_bytes(thr
 
 int launch(Stream* stream, const StepArgs& args) {
   const int64_t N = args.in[0].dims[0], K = args.in[0].dims[1], C = args.in[1].dims[1];
-  const Product p{N, C, K, args.in[0].as<float>(), K, args.in[1].as<float>(), false,
-                  args.out[0].as<float>()};
+  const Product p{
+      N, C, K, args.in[0].as<float>(), K, args.in[1].as<float>(), false, args.out[0].as<float>()};
   multiply(stream, args, 0, p, Cut(N, C, K, N < C), [](int64_t, int64_t, int64_t) {});
   return 0;
 }
