@@ -3,7 +3,8 @@
 """Counts the instructions of one training step and compares them with the numbers that are committed.
 
     bench/instructions.py            says how far each network is from bench/results/instructions.json; exit status 1
-                                     where one needs more, or far fewer without that having been recorded
+                                     where one needs more, or far fewer without that having been recorded;
+                                     skipped on processors without AVX2
     bench/instructions.py --record   writes that file
 
 Instructions, not seconds: the same on a busy machine. Callgrind counts what runs inside run_plan(), which is one
@@ -33,6 +34,10 @@ class Failure(Exception):
     pass
 
 
+class Skipped(Exception):
+    pass
+
+
 def count(bench, name, folder):
     """{instructions, functions}: of one step, and the lines of the functions that need most."""
     profile = os.path.join(folder, "callgrind.out")
@@ -53,8 +58,8 @@ def count(bench, name, folder):
         raise Failure(f"{name}: nothing was counted: libtanul.so shows no symbol tanul::run_plan (stripped?)")
     isa = json.loads(done.stdout)["isa"]
     if isa != ISA:
-        raise Failure(f"{name}: the kernels ran on {isa or 'no vectors'}, the numbers are for {ISA}: "
-                      "this processor has no AVX2")
+        raise Skipped(f"the kernels ran on {isa or 'no vectors'}, the numbers are for {ISA}, which this processor "
+                      "does not have")
     annotated = subprocess.run(["callgrind_annotate", "--auto=no", profile], capture_output=True, text=True, check=False)
     functions = [re.sub(r" \[[^]]*\]$", "", line).replace("???:", "")
                  for line in annotated.stdout.splitlines() if re.match(r"\s*[\d,]+ \(", line)]
@@ -93,5 +98,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except Skipped as reason:
+        print(f"instructions: skipped: {reason}")
     except Failure as failure:
         sys.exit(f"instructions: {failure}")
