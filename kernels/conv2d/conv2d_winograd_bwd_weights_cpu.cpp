@@ -37,10 +37,8 @@ using cpu::Winograd;
 
 constexpr int64_t kPartBytes = int64_t{1} << 20;  // V and D of a part
 constexpr int64_t kPartOfLotBytes = int64_t{1} << 19;
-// Sums of one lot at most, and of all lots about.
-constexpr int64_t kLotBytes = int64_t{1} << 19;
-constexpr int64_t kLotsBytes = int64_t{1} << 21;
-constexpr int64_t kMostLots = 16;
+constexpr int64_t kLotsBytes = int64_t{1} << 21;  // sums of all lots
+constexpr int64_t kMostLots = 16, kFewestLots = 4;
 constexpr int64_t kMinPartTiles = 64;
 // Tiles summed at a time: two vectors of V for each of them fill half of the first-level cache.
 constexpr int64_t kTilesSummed = 128;
@@ -77,11 +75,12 @@ struct WeightsPlan {
     const int64_t row_bytes = elems * (v_row + d_row) * 4 * grid.wide * G;
     by_blocks = inputs.channels * filters.channels >= kManyWeights && grid.tiles() <= kFewTiles;
     const int64_t lot_bytes = G * elems * filters.channels * inputs.filled() * 4;
-    by_lots = !by_blocks && lot_bytes <= kLotBytes;
+    const int64_t wanted =
+        std::min({kMostLots, kLotsBytes / lot_bytes, grid.tiles() / kMinPartTiles});
+    by_lots = !by_blocks && wanted >= kFewestLots;
     lots = cpu::blocks_of_size(grid.rows(), grid.rows());
     if (by_lots) {
-      lots = cpu::blocks_about(grid.rows(),
-                               std::clamp(kLotsBytes / lot_bytes, int64_t{2}, kMostLots), 1);
+      lots = cpu::blocks_about(grid.rows(), wanted, 1);
       rows = cpu::blocks_of_size(lots.size, kPartOfLotBytes / row_bytes);
       filter_blocks = cpu::blocks_of_size(filters.channels, filters.channels);
       vector_blocks = cpu::blocks_of_size(inputs.count, inputs.count);

@@ -242,6 +242,9 @@ void add_tiled(std::vector<OpCase>& cases) {
     c.has_bias = false;
     c.activation = kTanh;
   });
+  add("tiles: weight gradient by lots, cut inside of images", {3, 17, 45, 38}, 19, 3, 1);
+  add("tiles: weight gradient by lots of two images, 2 groups", {16, 32, 17, 16}, 34, 3, 1,
+      [](Conv& c) { c.groups = 2; });
   add("tiles: planes of 2x2", {8, 32, 2, 2}, 32, 3, 1);
   add("tiles: many weights, few tiles", {2, 129, 5, 6}, 128, 3, 1);
   add("tiles: 5x5 over five images", {5, 20, 14, 14}, 16, 5, 2);
