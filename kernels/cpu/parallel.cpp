@@ -13,6 +13,10 @@
 //
 // Whoever waits spins for a short while, since the next launch usually follows within microseconds,
 // and then sleeps: an idle pool costs nothing.
+//
+// Beside a busy process a worker may lose its core in the middle of a tile, for milliseconds, and the
+// caller has to wait for it. Where that wait is out of all proportion to the work, the caller works
+// alone for a while, which is what is left to it, before it tries again.
 #include "kernels/cpu/parallel.h"
 
 #include <algorithm>
@@ -35,6 +39,13 @@ constexpr size_t kCacheLineBytes = 64;
 // between two steps of a plan lies less than 1 us.
 constexpr auto kSpin = std::chrono::microseconds(40);
 constexpr int kPausesPerYield = 32;
+// A wait for workers that is this much longer than twice the caller's own work means that one of them
+// has lost its core. The caller then works alone for the shortest rest, twice as long each time that
+// the next trial ends likewise.
+constexpr auto kStall = std::chrono::microseconds(300);
+constexpr auto kShortestRest = std::chrono::milliseconds(10);
+constexpr auto kLongestRest = std::chrono::milliseconds(80);
+constexpr int kGoodLaunches = 256;  // end a series of rests
 
 // Bits of the state word.
 constexpr uint64_t kOpen = uint64_t{1} << 31;
@@ -144,6 +155,11 @@ struct Stream::Pool {
 
   // Tiles [first, first + count).
   void run(int64_t first, int64_t count, void (*body)(void*, int64_t, int), void* body_context) {
+    const Clock::time_point start = Clock::now();
+    if (start < rest_until) {
+      for (int64_t tile = first; tile < first + count; ++tile) body(body_context, tile, 0);
+      return;
+    }
     first_tile = first;
     task = body;
     context = body_context;
@@ -156,13 +172,30 @@ struct Stream::Pool {
     launched.wake_sleepers();
     take_tiles(0);
     if ((state.fetch_and(~kOpen, std::memory_order_acq_rel) & kActive) != 0) {
+      const Clock::time_point done = Clock::now();
       finished.wait_until([this] { return (load_state() & kActive) == 0; });
+      judge_wait(done - start, done);
     }
   }
 
   const int threads;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  // After a wait that began at `done`, behind own work of that length.
+  void judge_wait(Clock::duration own, Clock::time_point done) {
+    const Clock::time_point now = Clock::now();
+    if (now - done > 2 * own + kStall) {
+      rest = rest == Clock::duration::zero() ? kShortestRest
+                                             : std::min<Clock::duration>(2 * rest, kLongestRest);
+      rest_until = now + rest;
+      good_launches = 0;
+    } else if (++good_launches == kGoodLaunches) {
+      rest = Clock::duration::zero();
+    }
+  }
+
   uint64_t load_state() const { return state.load(std::memory_order_seq_cst); }
 
   void take_tiles(int worker) {
@@ -204,6 +237,11 @@ struct Stream::Pool {
     launched.wake_sleepers();
     for (std::thread& worker : workers) worker.join();
   }
+
+  // Of the caller alone.
+  Clock::time_point rest_until{};
+  Clock::duration rest{};
+  int good_launches = 0;
 
   // Of the current launch.
   int64_t first_tile = 0;
