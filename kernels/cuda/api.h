@@ -43,7 +43,7 @@ struct Api {
   int (*set_device)(int index);
   int (*device_properties)(int index, DeviceProperties* properties);
   int (*memory_info)(size_t* free, size_t* total);
-  int (*driver_version)(int* version);   // 13000: the newest that the driver supports
+  int (*driver_version)(int* version);  // 13000: the newest that the driver supports
   int (*runtime_version)(int* version);
 
   int (*allocate)(void** memory, size_t bytes);  // on the device
@@ -64,7 +64,8 @@ struct Api {
   int (*elapsed)(float* milliseconds, EventHandle from, EventHandle to);
 
   int (*begin_capture)(StreamHandle stream);
-  int (*end_capture)(StreamHandle stream, GraphHandle* graph);  // ready to be launched; null on error
+  int (*end_capture)(StreamHandle stream,
+                     GraphHandle* graph);  // ready to be launched; null on error
   int (*launch_graph)(GraphHandle graph, StreamHandle stream);
   int (*destroy_graph)(GraphHandle graph);
 

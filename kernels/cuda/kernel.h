@@ -78,7 +78,10 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline Dim3 blocks_for(int64_t n) {
   constexpr int64_t kMostBlocks = 65535;
   const int64_t blocks = ceil_div(n, kBlockThreads);
-  return {static_cast<uint32_t>(blocks < 1 ? 1 : blocks < kMostBlocks ? blocks : kMostBlocks), 1, 1};
+  return {static_cast<uint32_t>(blocks < 1             ? 1
+                                : blocks < kMostBlocks ? blocks
+                                                       : kMostBlocks),
+          1, 1};
 }
 
 // Number of this thread in the grid, and of all of them, along x.
