@@ -64,9 +64,9 @@ class SharedElement {
     SharedElement element;
   };
   Address operator&() const { return {*this}; }  // NOLINT: the address itself is nobody's business
-  // Reads for an atomic change: atomic writes of others are no races.
+  // Reads for an atomic change, which atomic changes of others do not race with.
   T read_atomically() const {
-    if (!word_->is_atomic) return read();
+    check_atomic_read(*word_, array_, index_);
     return *value_;
   }
 
@@ -113,7 +113,8 @@ template <typename T>
 T shuffle(const char* function, uint32_t mask, T value, uint32_t source, const Place& place) {
   static_assert(std::is_arithmetic_v<T>);
   Exchange<T> own{value, source, value};
-  if (source >= kWarpLanes || (mask >> source & 1) == 0) {
+  const bool names_itself = (mask >> current.id % kWarpLanes & 1) != 0;
+  if (names_itself && (source >= kWarpLanes || (mask >> source & 1) == 0)) {
     fault("reads lane %u in %s, which the mask %08x leaves out", source, function, mask);
   }
   warp_wide(

@@ -41,6 +41,10 @@ std::string where(const Place& place) {
   return fmt::format("{}:{}", file, place.line());
 }
 
+bool is_same(const Place& a, const Place& b) {
+  return a.line() == b.line() && a.column() == b.column();
+}
+
 uint64_t count_of(Dim3 d) { return uint64_t{d.x} * d.y * d.z; }
 
 Dim3 at(uint64_t i, Dim3 dims) {
@@ -227,7 +231,7 @@ void Machine::block_wide(const char* function, void* data, void (*together)(void
   thread.data = data;
   if (!at_block_.empty()) {
     const Thread& other = threads_[at_block_[0]];
-    if (other.place.line() != place.line() || other.function != function) {
+    if (!is_same(other.place, place) || other.function != function) {
       fault("is at the barrier %s (%s) while thread %s is at %s (%s)", function,
             where(place).c_str(), text(at(at_block_[0], current.block_dim)).c_str(), other.function,
             where(other.place).c_str());
@@ -281,7 +285,7 @@ void Machine::warp_wide(const char* function, uint32_t mask, void* data,
     const Thread& other = threads_[warp * kWarpLanes + i];
     if (other.mask != mask) is_last = false;
     all[i] = other.data;
-    if (other.mask == mask && (other.place.line() != place.line() || other.function != function)) {
+    if (other.mask == mask && (!is_same(other.place, place) || other.function != function)) {
       fault("is in %s (%s) while lane %u of its warp, which the mask %08x names, is in %s (%s)",
             function, where(place).c_str(), i, mask, other.function, where(other.place).c_str());
     }
@@ -386,6 +390,16 @@ void fault(const char* format, ...) {
 void fault_index(const char* array, int64_t index, int64_t count) {
   fault("%s[%lld] is outside of the %lld elements of the shared array", array,
         static_cast<long long>(index), static_cast<long long>(count));
+}
+
+void check_atomic_read(const SharedWord& word, const char* array, int64_t index) {
+  if (word.write_epoch < current.first_epoch) {
+    fault("reads %s[%lld], which no thread of the block has written", array,
+          static_cast<long long>(index));
+  }
+  if (!word.is_atomic && !is_ordered(word.writer, word.write_epoch, word.write_warp_epoch)) {
+    fault_race(false, array, index, true, word.writer);
+  }
 }
 
 void check_read(SharedWord& word, const char* array, int64_t index) {

@@ -75,6 +75,7 @@ struct SharedWord {
   bool many_warps = false;  // read by several warps since the last barrier
 };
 void check_read(SharedWord& word, const char* array, int64_t index);
+void check_atomic_read(const SharedWord& word, const char* array, int64_t index);
 void check_write(SharedWord& word, const char* array, int64_t index, bool is_atomic);
 [[noreturn]] void fault_index(const char* array, int64_t index, int64_t count);
 // Counts a shared array of this block.

@@ -134,7 +134,7 @@ TEST(EmulationRaces, WriteBehindARead) {
     const int next = a[(threadIdx.x + 1) % 64];
     a[threadIdx.x] = next;  // the thread below may not have read it
   });
-  EXPECT_FAULT(fault, "writes a[1], which thread (0, 0, 0) reads with no barrier between");
+  EXPECT_FAULT(fault, "writes a[0], which thread (63, 0, 0) reads with no barrier between");
 }
 
 // Found also where the last reader is the writer itself.
@@ -164,6 +164,8 @@ TEST(EmulationRaces, TwoWrites) {
 TEST(EmulationRaces, SyncwarpOrdersItsWarpOnly) {
   const auto kernel = [](uint32_t distance) {
     TANUL_SHARED(int, a, 64);
+    a[threadIdx.x] = 0;
+    __syncthreads();
     a[threadIdx.x] = 1;
     __syncwarp();
     const int other = a[threadIdx.x ^ distance];
@@ -224,15 +226,14 @@ TEST(EmulationBarriers, ReachedByAll) {
 }
 
 TEST(EmulationBarriers, AtOneLine) {
-  EXPECT_FAULT(fault_of(2,
-                        [] {
-                          if (threadIdx.x == 0) {
-                            __syncthreads();
-                          } else {
-                            __syncthreads();
-                          }
-                        }),
-               "while thread (0, 0, 0) is at __syncthreads");
+  const auto kernel = [] {
+    if (threadIdx.x == 0) {
+      __syncthreads();
+    } else {
+      __syncthreads();
+    }
+  };
+  EXPECT_FAULT(fault_of(2, kernel), "while thread (0, 0, 0) is at __syncthreads");
 }
 
 TEST(EmulationBarriers, NotWhileOthersAreInAShuffle) {
