@@ -13,6 +13,8 @@
 // so that all threads of a team make the same calls. Blocks have kBlockThreads threads.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cuda/kernel.h"
 
 namespace tanul::cuda {
@@ -146,16 +148,19 @@ __device__ int64_t row_step() {
 template <typename Team>
 Dim3 grid_for_rows(int64_t rows, int64_t most_blocks = 65535) {
   const int64_t blocks = ceil_div(rows, kTeamsOfBlock<Team>);
-  return {static_cast<uint32_t>(blocks < most_blocks ? blocks : most_blocks), 1, 1};
+  return {static_cast<uint32_t>(std::clamp<int64_t>(blocks, 1, most_blocks)), 1, 1};
 }
 
-// Calls body(team) with the team for rows of n elements that lie `stride` apart: neighbouring threads
-// read neighbouring addresses.
+// Calls body(team) with the team for rows of n contiguous elements.
 constexpr int64_t kLongRow = 2048;
 template <typename Body>
-int with_team(int64_t n, int64_t stride, const Body& body) {
-  if (stride > 1) return body(ThreadTeam());
+auto with_row_team(int64_t n, const Body& body) {
   return n < kLongRow ? body(WarpTeam()) : body(BlockTeam());
+}
+// The same where elements lie `stride` apart: neighbouring threads read neighbouring addresses.
+template <typename Body>
+auto with_team(int64_t n, int64_t stride, const Body& body) {
+  return stride > 1 ? body(ThreadTeam()) : with_row_team(n, body);
 }
 
 }  // namespace tanul::cuda

@@ -24,7 +24,7 @@ struct Weights {
   bool is_per_class;
 
   Weights(const StepArgs& args, int i)
-      : values(optional_input(args, i)),
+      : values(input_or_null(args, i)),
         is_per_class(values != nullptr && args.in[i].elems() != args.in[0].elems()) {}
   __device__ double at(int64_t i, int64_t c) const {
     return values == nullptr ? 1.0 : static_cast<double>(values[is_per_class ? c : i]);
@@ -136,11 +136,7 @@ struct Blocks {
     constexpr int64_t kElemsOfBlock = 4 * kBlockThreads;
     elements = std::min(kMostLossBlocks, ceil_div(args.in[0].elems(), kElemsOfBlock));
     if (args.in[1].dtype != static_cast<int32_t>(DType::i32)) return;
-    const Scores shape(args.in[0]);
-    with_team(shape.C, shape.S, [&](auto team) {
-      hits = grid_for_rows<decltype(team)>(shape.positions(), kMostLossBlocks).x;
-      return 0;
-    });
+    hits = position_blocks(Scores(args.in[0]));
   }
   int64_t all() const { return elements + hits; }
 };

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "kernels/cuda/divide.h"
+#include "kernels/cuda/operands.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/loss/loss.h"
 #include "tanul/tensor.h"
@@ -34,6 +35,13 @@ struct Scores {
   }
 };
 
+// Blocks of a kernel that gives each position a team.
+inline int64_t position_blocks(const Scores& x) {
+  return with_team(x.C, x.S, [&](auto team) {
+    return int64_t{grid_for_rows<decltype(team)>(x.positions(), kMostLossBlocks).x};
+  });
+}
+
 // The lowest of the classes with the highest score, as a loop over x > best finds it that starts with
 // class 0: it stays there where x[0] is NaN.
 template <typename Team>
@@ -54,14 +62,6 @@ inline const int32_t* class_indices(const Operand& target) {
 inline const float* values_of(const Operand& operand) {
   return operand.dtype == static_cast<int32_t>(DType::f32) ? operand.as<float>() : nullptr;
 }
-// Operand i, or null where the step ends before it or leaves it out.
-inline const float* optional_input(const StepArgs& args, int i) {
-  return i < args.in_count && args.in[i].present() ? args.in[i].as<float>() : nullptr;
-}
-inline float* optional_output(const Operand& out) {
-  return out.present() ? out.as<float>() : nullptr;
-}
-
 struct LossSums {
   double sum, divisor, correct, counted;
 };

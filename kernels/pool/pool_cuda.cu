@@ -256,7 +256,7 @@ int launch_avg_fwd_windows(Stream* stream, const StepArgs& args) {
 
 int launch_avg_fwd_planes(Stream* stream, const StepArgs& args) {
   const Volume shape(args.in[0], args.out[0]);
-  return with_team(shape.in_elems(), 1, [&](auto team) {
+  return with_row_team(shape.in_elems(), [&](auto team) {
     using Team = decltype(team);
     return launch(stream, avg_pool_fwd_planes_kernel<Team>, grid_for_rows<Team>(shape.channels),
                   kBlockThreads, args.in[0].as<float>(), shape.channels, shape.in_elems(),

@@ -34,7 +34,7 @@ struct Loss {
         z(args.in[0].as<float>()),
         labels(class_indices(args.in[1])),
         shares(values_of(args.in[1])),
-        weights(optional_input(args, 2)) {
+        weights(input_or_null(args, 2)) {
     const auto& params = args.params_as<SoftmaxXentParams>();
     smoothing = static_cast<double>(params.label_smoothing);
     spread = smoothing / static_cast<double>(shape.C);
@@ -149,31 +149,18 @@ __global__ void softmax_xent_bwd_positions_kernel(Loss loss, LossScale scale, fl
 
 // --- launchers ---------------------------------------------------------------------------------
 
-template <typename Team>
-Dim3 fwd_grid(const Scores& shape) {
-  return grid_for_rows<Team>(shape.positions(), kMostLossBlocks);
-}
-
 int64_t workspace_fwd(const StepArgs& args, int) {
-  const Scores shape(args.in[0]);
-  int64_t bytes = 0;
-  with_team(shape.C, shape.S, [&](auto team) {
-    bytes = LossOut::workspace_bytes(fwd_grid<decltype(team)>(shape).x);
-    return 0;
-  });
-  return bytes;
+  return LossOut::workspace_bytes(position_blocks(Scores(args.in[0])));
 }
 
 int launch_softmax_xent_fwd_positions(Stream* stream, const StepArgs& args) {
   const Loss loss(args);
-  return with_team(loss.shape.C, loss.shape.S, [&](auto team) {
-    using Team = decltype(team);
-    const Dim3 grid = fwd_grid<Team>(loss.shape);
-    const LossOut out(args, grid.x, {0, 0, 0, 0});
-    const int error =
-        launch(stream, softmax_xent_fwd_positions_kernel<Team>, grid, kBlockThreads, loss, out);
-    return error != 0 ? error : launch_loss_finish(stream, out);
+  const LossOut out(args, position_blocks(loss.shape), {0, 0, 0, 0});
+  const int error = with_team(loss.shape.C, loss.shape.S, [&](auto team) {
+    return launch(stream, softmax_xent_fwd_positions_kernel<decltype(team)>,
+                  {static_cast<uint32_t>(out.blocks), 1, 1}, kBlockThreads, loss, out);
   });
+  return error != 0 ? error : launch_loss_finish(stream, out);
 }
 
 int launch_softmax_xent_bwd_positions(Stream* stream, const StepArgs& args) {
