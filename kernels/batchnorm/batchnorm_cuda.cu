@@ -3,7 +3,7 @@
 //
 //   channel_sums  forward: the sums of x - k and (x - k)^2, k the first element of the channel, so that
 //                 nothing cancels however large the mean is; backward: of g and g (x - mean). Statistics
-//                 and gradients of gamma and beta follow, a warp a channel.
+//                 and gradients of gamma and beta follow, a thread or a warp a channel.
 //   elementwise   the pass over x: threads along the planes, coefficients once a plane
 //
 // Memory bound: forward reads x twice and writes y (12 bytes an element), backward reads x and dy twice
@@ -115,12 +115,13 @@ struct GradientTerms {
   }
 };
 
+template <typename Team>
 __global__ void batchnorm_statistics_kernel(ChannelTiling t, const Pair* sums, const float* x,
                                             Parameters p, float* mean, float* var, float* scale,
                                             float* shift) {
-  for (int64_t c = first_row<WarpTeam>(); c < t.C; c += row_step<WarpTeam>()) {
-    const Pair sum = channel_total(t, sums, c);
-    if (WarpTeam::rank() != 0) continue;
+  for (int64_t c = first_row<Team>(); c < t.C; c += row_step<Team>()) {
+    const Pair sum = channel_total<Team>(t, sums, c);
+    if (Team::rank() != 0) continue;
     const auto count = static_cast<double>(t.N * t.inner);
     const double distance = sum.a / count;
     const double squares = sum.b - sum.a * distance;
@@ -141,12 +142,13 @@ __global__ void batchnorm_affine_kernel(int64_t C, const float* var, Parameters 
 }
 
 // dgamma and dbeta may be null.
+template <typename Team>
 __global__ void batchnorm_gradients_kernel(ChannelTiling t, const Pair* sums, const float* var,
                                            Parameters p, float* dgamma, float* dbeta, float* offset,
                                            float* slope) {
-  for (int64_t c = first_row<WarpTeam>(); c < t.C; c += row_step<WarpTeam>()) {
-    const Pair sum = channel_total(t, sums, c);
-    if (WarpTeam::rank() != 0) continue;
+  for (int64_t c = first_row<Team>(); c < t.C; c += row_step<Team>()) {
+    const Pair sum = channel_total<Team>(t, sums, c);
+    if (Team::rank() != 0) continue;
     const auto count = static_cast<double>(t.N * t.inner);
     const double inv_std = p.inv_std(var[c]), scale = p.scale(var[c], c);
     if (dgamma != nullptr) dgamma[c] = static_cast<float>(sum.b * inv_std);
@@ -205,8 +207,11 @@ int launch_batchnorm_fwd(Stream* stream, const StepArgs& args) {
   float* var = args.out[2].present() ? args.out[2].as<float>() : w.second;
   int error = launch_channel_sums(stream, t, MomentTerms{x, t.inner}, w.sums);
   if (error == 0) {
-    error = launch(stream, batchnorm_statistics_kernel, grid_for_rows<WarpTeam>(t.C), kBlockThreads,
-                   t, w.sums, x, p, mean, var, w.scale, w.shift);
+    error = with_channel_team(t, [&](auto team) {
+      using Team = decltype(team);
+      return launch(stream, batchnorm_statistics_kernel<Team>, grid_for_rows<Team>(t.C),
+                    kBlockThreads, t, w.sums, x, p, mean, var, w.scale, w.shift);
+    });
   }
   if (error != 0) return error;
   return launch_normalize(stream, args.in[0], {mean, w.scale, w.shift, p.has_relu}, args.out[0]);
@@ -241,8 +246,11 @@ int launch_batchnorm_bwd(Stream* stream, const StepArgs& args) {
   if (error == 0 && (kStatistics || dgamma != nullptr || dbeta != nullptr)) {
     error = launch_channel_sums(stream, t, GradientTerms{dy, x, affine}, w.sums);
     if (error != 0) return error;
-    error = launch(stream, batchnorm_gradients_kernel, grid_for_rows<WarpTeam>(t.C), kBlockThreads,
-                   t, w.sums, var, p, dgamma, dbeta, w.first, w.second);
+    error = with_channel_team(t, [&](auto team) {
+      using Team = decltype(team);
+      return launch(stream, batchnorm_gradients_kernel<Team>, grid_for_rows<Team>(t.C),
+                    kBlockThreads, t, w.sums, var, p, dgamma, dbeta, w.first, w.second);
+    });
   }
   if (error != 0 || !args.out[0].present()) return error;
   const Planes planes(t.N * t.C, t.inner);

@@ -109,14 +109,20 @@ __global__ void channel_sums_columns_kernel(ChannelTiling t, Terms terms, Pair* 
   sums[blockIdx.y * columns + column] = own;
 }
 
-// The sums of channel c, for every thread of a warp.
-__device__ inline Pair channel_total(const ChannelTiling& t, const Pair* sums, int64_t c) {
+// The sums of channel c, for every thread of a team.
+template <typename Team>
+__device__ Pair channel_total(const ChannelTiling& t, const Pair* sums, int64_t c) {
   const int64_t fold = t.fold(), columns = t.C * fold;
   Pair own{0, 0};
-  for (int64_t i = WarpTeam::rank(); i < t.parts() * fold; i += kWarp) {
+  for (int64_t i = Team::rank(); i < t.parts() * fold; i += Team::kThreads) {
     own = own + sums[i / fold * columns + c * fold + i % fold];
   }
-  return WarpTeam::sum(own);
+  return Team::sum(own);
+}
+// Calls body(team) with the team that adds up a channel: a thread where there is little to add.
+template <typename Body>
+auto with_channel_team(const ChannelTiling& t, const Body& body) {
+  return t.parts() * t.fold() <= 8 ? body(ThreadTeam()) : body(WarpTeam());
 }
 
 template <typename Terms>

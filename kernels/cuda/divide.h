@@ -26,17 +26,23 @@ struct Divider {
   // floor(n / divisor), n >= 0
   __device__ int64_t quotient(int64_t n) const {
     if (n > kMost || divisor > kMost) return n / divisor;
+    return quotient(static_cast<int32_t>(n));
+  }
+  // Where the divisor, too, is below 2^31.
+  __device__ int32_t quotient(int32_t n) const {
     const auto small = static_cast<uint32_t>(n);
     const auto high = static_cast<uint32_t>(static_cast<uint64_t>(small) * factor >> 32);
-    return (high + small) >> shift;
+    return static_cast<int32_t>((high + small) >> shift);
   }
 
+  template <typename Index>
   struct Split {
-    int64_t quotient, rest;
+    Index quotient, rest;
   };
-  __device__ Split split(int64_t n) const {
-    const int64_t q = quotient(n);
-    return {q, n - q * divisor};
+  template <typename Index>
+  __device__ Split<Index> split(Index n) const {
+    const Index q = quotient(n);
+    return {q, n - q * static_cast<Index>(divisor)};
   }
 
  private:

@@ -27,7 +27,7 @@ struct StridedAxes {
   __device__ int64_t offset(int64_t i) const {
     int64_t at = 0;
     for (int32_t axis = 0; axis + 1 < count; ++axis) {
-      const Divider::Split split = extents[axis].split(i);
+      const auto split = extents[axis].split(i);
       at += split.rest * strides[axis];
       i = split.quotient;
     }

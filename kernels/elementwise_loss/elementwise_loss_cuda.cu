@@ -61,8 +61,8 @@ struct Loss {
   __device__ Element element(int64_t i) const {
     int64_t c = 0, p = 0;
     if (classes != nullptr || weights.is_per_class || positive.is_per_class) {
-      const Divider::Split row = shape.by_S.split(i);  // (n C + c, s)
-      const Divider::Split sample = by_C.split(row.quotient);
+      const auto row = shape.by_S.split(i);  // (n C + c, s)
+      const auto sample = by_C.split(row.quotient);
       c = sample.rest;
       p = sample.quotient * shape.S + row.rest;
     }

@@ -139,11 +139,12 @@ struct ParameterTerms {
 };
 
 // dgamma and dbeta may be null.
+template <typename Team>
 __global__ void group_norm_parameters_kernel(ChannelTiling t, const Pair* sums, float* dgamma,
                                              float* dbeta) {
-  for (int64_t c = first_row<WarpTeam>(); c < t.C; c += row_step<WarpTeam>()) {
-    const Pair sum = channel_total(t, sums, c);
-    if (WarpTeam::rank() != 0) continue;
+  for (int64_t c = first_row<Team>(); c < t.C; c += row_step<Team>()) {
+    const Pair sum = channel_total<Team>(t, sums, c);
+    if (Team::rank() != 0) continue;
     if (dgamma != nullptr) dgamma[c] = static_cast<float>(sum.b);
     if (dbeta != nullptr) dbeta[c] = static_cast<float>(sum.a);
   }
@@ -195,8 +196,11 @@ int launch_parameters(Stream* stream, const StepArgs& args, const Groups& groups
   const ParameterTerms terms{Backward(args), groups.C, Divider(groups.channels)};
   const int error = launch_channel_sums(stream, t, terms, sums);
   if (error != 0) return error;
-  return launch(stream, group_norm_parameters_kernel, grid_for_rows<WarpTeam>(t.C), kBlockThreads,
-                t, sums, output_or_null(args, 1), output_or_null(args, 2));
+  return with_channel_team(t, [&](auto team) {
+    using Team = decltype(team);
+    return launch(stream, group_norm_parameters_kernel<Team>, grid_for_rows<Team>(t.C),
+                  kBlockThreads, t, sums, output_or_null(args, 1), output_or_null(args, 2));
+  });
 }
 
 template <GroupsOf kGroupsOf>

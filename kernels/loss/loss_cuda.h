@@ -30,7 +30,7 @@ struct Scores {
       : N(x.dims[0]), C(x.rank > 1 ? x.dims[1] : 1), S(x.elems() / (N * C)), by_S(S) {}
   __host__ __device__ int64_t positions() const { return N * S; }
   __device__ int64_t first(int64_t p) const {  // of the scores of p
-    const Divider::Split at = by_S.split(p);
+    const auto at = by_S.split(p);
     return at.quotient * C * S + at.rest;
   }
 };

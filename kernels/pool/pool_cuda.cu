@@ -10,6 +10,7 @@
 // Memory bound: x and y once (overlapping windows meet in the cache), dy, argmax and dx once.
 // Numerics: sums in float in row order of the window, or of the windows; planes: in double. Deterministic.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/divide.h"
 #include "kernels/cuda/ops.h"
@@ -24,126 +25,168 @@ namespace {
 using namespace cuda;
 
 // The taps of a window along one axis, those inside the input: begin, begin + step, … below end.
+template <typename I>
 struct Range {
-  int64_t begin, end, step;
+  I begin, end, step;
 };
 
-// A channel: the extents of depth, height, width, and how positions in it are taken apart.
+// Depth, height, width.
+template <typename I>
+struct Place {
+  I at[3];
+};
+
+// A channel: the extents of depth, height, width, and how positions in it are taken apart. I: int32_t
+// where all of it stays below 2^31, which halves the arithmetic, else int64_t.
+template <typename I>
 struct Volume {
   int64_t channels;
-  int64_t in[3], out[3];
+  I in[3], out[3];
+  I in_elems, out_elems;
   Divider in_height, in_width, out_height, out_width;
 
-  Volume(const Operand& x, const Operand& y) : channels(x.dims[0] * x.dims[1]) {
+  Volume(const Operand& x, const Operand& y)
+      : channels(x.dims[0] * x.dims[1]), in_elems(1), out_elems(1) {
     for (int axis = 0; axis < 3; ++axis) {
       const int at = axis + x.rank - 3;
-      in[axis] = at < 2 ? 1 : x.dims[at];
-      out[axis] = at < 2 ? 1 : y.dims[at];
+      in[axis] = static_cast<I>(at < 2 ? 1 : x.dims[at]);
+      out[axis] = static_cast<I>(at < 2 ? 1 : y.dims[at]);
+      in_elems *= in[axis];
+      out_elems *= out[axis];
     }
     in_height = Divider(in[1]);
     in_width = Divider(in[2]);
     out_height = Divider(out[1]);
     out_width = Divider(out[2]);
   }
-  int64_t in_elems() const { return in[0] * in[1] * in[2]; }
-  int64_t out_elems() const { return out[0] * out[1] * out[2]; }
+  __device__ I position(I d, I h, I w) const { return (d * in[1] + h) * in[2] + w; }
+  __device__ I out_row(I z, I p) const { return (z * out[1] + p) * out[2]; }
+  __device__ Place<I> in_place(I i) const { return place(i, in_height, in_width); }
+  __device__ Place<I> out_place(I i) const { return place(i, out_height, out_width); }
 
-  __device__ int64_t position(int64_t d, int64_t h, int64_t w) const {
-    return (d * in[1] + h) * in[2] + w;
+ private:
+  __device__ static Place<I> place(I i, const Divider& height, const Divider& width) {
+    const auto row = width.split(i);
+    const auto slice = height.split(row.quotient);
+    return {{slice.quotient, slice.rest, row.rest}};
   }
 };
 
-struct Place {
-  int64_t at[3];  // depth, height, width
-};
-__device__ inline Place place_of(int64_t i, const Divider& height, const Divider& width) {
-  const Divider::Split row = width.split(i);
-  const Divider::Split slice = height.split(row.quotient);
-  return {{slice.quotient, slice.rest, row.rest}};
-}
+constexpr int64_t kMostInt32 = 0x7fffffff;
 
 // Windows of one size, a stride apart.
-struct SlidingWindows : Volume {
+template <typename I>
+struct SlidingWindows : Volume<I> {
+  using Index = I;
+  using Volume<I>::in;
+  using Volume<I>::out;
   PoolParams params;
   Divider by_stride[3];
 
   SlidingWindows(const Operand& x, const Operand& y, const StepArgs& args)
-      : Volume(x, y), params(args.params_as<PoolParams>()) {
+      : Volume<I>(x, y), params(args.params_as<PoolParams>()) {
     for (int axis = 0; axis < 3; ++axis) by_stride[axis] = Divider(params.stride[axis]);
   }
+  // Of an axis: does everything below stay in 32 bits? Windows end at most a span and a stride behind
+  // the padded input.
+  static bool fits(const StepArgs& args, int axis, int64_t in, int64_t) {
+    const auto& p = args.params_as<PoolParams>();
+    const int64_t span = int64_t{p.dilation[axis]} * p.kernel[axis];
+    return in + p.pad_begin[axis] + p.pad_end[axis] + 2 * span + p.stride[axis] < kMostInt32;
+  }
 
-  __device__ int64_t start(int axis, int64_t i) const {
+  __device__ I start(int axis, I i) const {
     return i * params.stride[axis] - params.pad_begin[axis];
   }
-  __device__ Range range(int axis, int64_t i) const {
-    const int64_t step = params.dilation[axis];
-    const int64_t begin = start(axis, i);
-    const int64_t end = std::min(in[axis], begin + step * (params.kernel[axis] - 1) + 1);
+  __device__ Range<I> range(int axis, I i) const {
+    const I step = params.dilation[axis];
+    const I begin = start(axis, i);
+    const I end = std::min<I>(in[axis], begin + step * (params.kernel[axis] - 1) + 1);
     if (begin >= 0) return {begin, end, step};
     return {step == 1 ? 0 : begin + (step - 1 - begin) / step * step, end, step};
   }
   // The factor of an axis in what the average is divided by.
-  __device__ int64_t counted(int axis, int64_t i) const {
-    const Range taps = range(axis, i);
+  __device__ I counted(int axis, I i) const {
+    const Range<I> taps = range(axis, i);
     if (params.count_include_pad == 0) return taps.end - taps.begin;
-    const int64_t end = in[axis] + params.pad_end[axis];
-    return std::min(start(axis, i) + params.kernel[axis], end) - start(axis, i);
+    const I end = in[axis] + params.pad_end[axis];
+    return std::min<I>(start(axis, i) + params.kernel[axis], end) - start(axis, i);
   }
   // The windows whose span holds position `at`; with dilation not all of them have a tap there.
-  __device__ Range holders(int axis, int64_t at) const {
-    const int64_t padded = at + params.pad_begin[axis];
-    const int64_t before = padded - params.dilation[axis] * (params.kernel[axis] - 1);
-    const int64_t round_up = params.stride[axis] - 1;
-    return {before <= 0 ? 0 : by_stride[axis].quotient(before + round_up),
-            std::min(out[axis], by_stride[axis].quotient(padded) + 1), 1};
+  __device__ Range<I> holders(int axis, I at) const {
+    const I padded = at + params.pad_begin[axis];
+    const I before = padded - I{params.dilation[axis]} * (params.kernel[axis] - 1);
+    const I round_up = params.stride[axis] - 1;
+    return {before <= 0 ? 0 : by_stride[axis].quotient(static_cast<I>(before + round_up)),
+            std::min<I>(out[axis], by_stride[axis].quotient(padded) + 1), 1};
   }
 };
 
 // Windows that divide each axis as evenly as can be.
-struct AdaptiveWindows : Volume {
+template <typename I>
+struct AdaptiveWindows : Volume<I> {
+  using Index = I;
+  using Volume<I>::in;
+  using Volume<I>::out;
   Divider by_in[3], by_out[3];
 
-  AdaptiveWindows(const Operand& x, const Operand& y, const StepArgs&) : Volume(x, y) {
+  AdaptiveWindows(const Operand& x, const Operand& y, const StepArgs&) : Volume<I>(x, y) {
     for (int axis = 0; axis < 3; ++axis) {
       by_in[axis] = Divider(in[axis]);
       by_out[axis] = Divider(out[axis]);
     }
   }
-
-  __device__ Range range(int axis, int64_t i) const {
-    return {by_out[axis].quotient(i * in[axis]),
-            by_out[axis].quotient((i + 1) * in[axis] + out[axis] - 1), 1};
+  static bool fits(const StepArgs&, int, int64_t in_extent, int64_t out_extent) {
+    return (in_extent + 1) * (out_extent + 1) < kMostInt32;
   }
-  __device__ int64_t counted(int axis, int64_t i) const {
-    const Range taps = range(axis, i);
+
+  __device__ Range<I> range(int axis, I i) const {
+    return {by_out[axis].quotient(i * in[axis]),
+            by_out[axis].quotient(static_cast<I>((i + 1) * in[axis] + out[axis] - 1)), 1};
+  }
+  __device__ I counted(int axis, I i) const {
+    const Range<I> taps = range(axis, i);
     return taps.end - taps.begin;
   }
   // at < ceil((i + 1) in / out) and floor(i in / out) <= at, solved for i
-  __device__ Range holders(int axis, int64_t at) const {
+  __device__ Range<I> holders(int axis, I at) const {
     return {by_in[axis].quotient(at * out[axis]),
-            by_in[axis].quotient((at + 1) * out[axis] + in[axis] - 1), 1};
+            by_in[axis].quotient(static_cast<I>((at + 1) * out[axis] + in[axis] - 1)), 1};
   }
 };
+
+// Calls body with the windows that x and y ask for, in 32 bits where that is enough.
+template <template <typename> typename Windows, typename Body>
+int with_windows(const Operand& x, const Operand& y, const StepArgs& args, const Body& body) {
+  const Volume<int64_t> shape(x, y);
+  bool fits = shape.in_elems < kMostInt32 && shape.out_elems < kMostInt32;
+  for (int axis = 0; axis < 3; ++axis) {
+    fits = fits && Windows<int32_t>::fits(args, axis, shape.in[axis], shape.out[axis]);
+  }
+  return fits ? body(Windows<int32_t>(x, y, args)) : body(Windows<int64_t>(x, y, args));
+}
 
 // ---- maximum ----------------------------------------------------------------------------------
 
 template <typename Windows>
 __global__ void max_pool_fwd_windows_kernel(Windows shape, Planes planes, const float* x, float* y,
                                             int32_t* argmax) {
+  using I = typename Windows::Index;
   const int64_t plane = planes.plane();
   if (plane >= planes.count) return;
-  const float* channel = x + plane * shape.in[0] * shape.in[1] * shape.in[2];
-  for (int64_t i = planes.begin(); i < planes.end(); i += planes.step()) {
-    const Place window = place_of(i, shape.out_height, shape.out_width);
-    const Range d = shape.range(0, window.at[0]);
-    const Range h = shape.range(1, window.at[1]);
-    const Range w = shape.range(2, window.at[2]);
-    int64_t best_at = shape.position(d.begin, h.begin, w.begin);
+  const float* channel = x + plane * shape.in_elems;
+  const I end = static_cast<I>(planes.end()), step = static_cast<I>(planes.step());
+  for (I i = static_cast<I>(planes.begin()); i < end; i += step) {
+    const Place<I> window = shape.out_place(i);
+    const Range<I> d = shape.range(0, window.at[0]);
+    const Range<I> h = shape.range(1, window.at[1]);
+    const Range<I> w = shape.range(2, window.at[2]);
+    I best_at = shape.position(d.begin, h.begin, w.begin);
     float best = channel[best_at];
-    for (int64_t di = d.begin; di < d.end; di += d.step) {
-      for (int64_t hi = h.begin; hi < h.end; hi += h.step) {
-        const int64_t row = shape.position(di, hi, 0);
-        for (int64_t wi = w.begin; wi < w.end; wi += w.step) {
+    for (I di = d.begin; di < d.end; di += d.step) {
+      for (I hi = h.begin; hi < h.end; hi += h.step) {
+        const I row = shape.position(di, hi, 0);
+        for (I wi = w.begin; wi < w.end; wi += w.step) {
           const float v = channel[row + wi];
           if (!(v <= best) && best == best) {  // greater, or the first NaN
             best = v;
@@ -158,31 +201,34 @@ __global__ void max_pool_fwd_windows_kernel(Windows shape, Planes planes, const 
   }
 }
 
-template <typename Windows>
+template <template <typename> typename Windows>
 int launch_max_fwd(Stream* stream, const StepArgs& args) {
-  const Windows shape(args.in[0], args.out[0], args);
-  const Planes planes(shape.channels, shape.out_elems());
-  return launch(stream, max_pool_fwd_windows_kernel<Windows>, planes.grid(), kBlockThreads, shape,
-                planes, args.in[0].as<float>(), args.out[0].as<float>(),
-                args.out[1].present() ? args.out[1].as<int32_t>() : nullptr);
+  return with_windows<Windows>(args.in[0], args.out[0], args, [&](const auto& shape) {
+    const Planes planes(shape.channels, shape.out_elems);
+    return launch(stream, max_pool_fwd_windows_kernel<std::decay_t<decltype(shape)>>, planes.grid(),
+                  kBlockThreads, shape, planes, args.in[0].as<float>(), args.out[0].as<float>(),
+                  args.out[1].present() ? args.out[1].as<int32_t>() : nullptr);
+  });
 }
 
 template <typename Windows>
 __global__ void max_pool_bwd_gather_kernel(Windows shape, Planes planes, const float* dy,
                                            const int32_t* argmax, float* dx) {
+  using I = typename Windows::Index;
   const int64_t plane = planes.plane();
   if (plane >= planes.count) return;
-  const int64_t channel = plane * shape.out[0] * shape.out[1] * shape.out[2];
-  for (int64_t i = planes.begin(); i < planes.end(); i += planes.step()) {
-    const Place place = place_of(i, shape.in_height, shape.in_width);
-    const Range d = shape.holders(0, place.at[0]);
-    const Range h = shape.holders(1, place.at[1]);
-    const Range w = shape.holders(2, place.at[2]);
+  const int64_t channel = plane * shape.out_elems;
+  const I end = static_cast<I>(planes.end()), step = static_cast<I>(planes.step());
+  for (I i = static_cast<I>(planes.begin()); i < end; i += step) {
+    const Place<I> place = shape.in_place(i);
+    const Range<I> d = shape.holders(0, place.at[0]);
+    const Range<I> h = shape.holders(1, place.at[1]);
+    const Range<I> w = shape.holders(2, place.at[2]);
     float sum = 0;
-    for (int64_t z = d.begin; z < d.end; ++z) {
-      for (int64_t p = h.begin; p < h.end; ++p) {
-        const int64_t row = channel + (z * shape.out[1] + p) * shape.out[2];
-        for (int64_t q = w.begin; q < w.end; ++q) {
+    for (I z = d.begin; z < d.end; ++z) {
+      for (I p = h.begin; p < h.end; ++p) {
+        const int64_t row = channel + shape.out_row(z, p);
+        for (I q = w.begin; q < w.end; ++q) {
           if (argmax[row + q] == i) sum += dy[row + q];
         }
       }
@@ -191,12 +237,14 @@ __global__ void max_pool_bwd_gather_kernel(Windows shape, Planes planes, const f
   }
 }
 
-template <typename Windows>
+template <template <typename> typename Windows>
 int launch_max_bwd_of(Stream* stream, const StepArgs& args) {
-  const Windows shape(args.out[0], args.in[0], args);
-  const Planes planes(shape.channels, shape.in_elems());
-  return launch(stream, max_pool_bwd_gather_kernel<Windows>, planes.grid(), kBlockThreads, shape,
-                planes, args.in[0].as<float>(), args.in[1].as<int32_t>(), args.out[0].as<float>());
+  return with_windows<Windows>(args.out[0], args.in[0], args, [&](const auto& shape) {
+    const Planes planes(shape.channels, shape.in_elems);
+    return launch(stream, max_pool_bwd_gather_kernel<std::decay_t<decltype(shape)>>, planes.grid(),
+                  kBlockThreads, shape, planes, args.in[0].as<float>(), args.in[1].as<int32_t>(),
+                  args.out[0].as<float>());
+  });
 }
 
 // Adaptive pooling leaves the window's size at 0.
@@ -209,26 +257,29 @@ int launch_max_bwd(Stream* stream, const StepArgs& args) {
 // ---- average ----------------------------------------------------------------------------------
 
 template <typename Windows>
-__device__ float divisor(const Windows& shape, int64_t z, int64_t p, int64_t q) {
+__device__ float divisor(const Windows& shape, typename Windows::Index z, typename Windows::Index p,
+                         typename Windows::Index q) {
   return static_cast<float>(shape.counted(0, z) * shape.counted(1, p) * shape.counted(2, q));
 }
 
 template <typename Windows>
 __global__ void avg_pool_fwd_windows_kernel(Windows shape, Planes planes, const float* x,
                                             float* y) {
+  using I = typename Windows::Index;
   const int64_t plane = planes.plane();
   if (plane >= planes.count) return;
-  const float* channel = x + plane * shape.in[0] * shape.in[1] * shape.in[2];
-  for (int64_t i = planes.begin(); i < planes.end(); i += planes.step()) {
-    const Place window = place_of(i, shape.out_height, shape.out_width);
-    const Range d = shape.range(0, window.at[0]);
-    const Range h = shape.range(1, window.at[1]);
-    const Range w = shape.range(2, window.at[2]);
+  const float* channel = x + plane * shape.in_elems;
+  const I end = static_cast<I>(planes.end()), step = static_cast<I>(planes.step());
+  for (I i = static_cast<I>(planes.begin()); i < end; i += step) {
+    const Place<I> window = shape.out_place(i);
+    const Range<I> d = shape.range(0, window.at[0]);
+    const Range<I> h = shape.range(1, window.at[1]);
+    const Range<I> w = shape.range(2, window.at[2]);
     float sum = 0;
-    for (int64_t di = d.begin; di < d.end; ++di) {
-      for (int64_t hi = h.begin; hi < h.end; ++hi) {
-        const int64_t row = shape.position(di, hi, 0);
-        for (int64_t wi = w.begin; wi < w.end; ++wi) sum += channel[row + wi];
+    for (I di = d.begin; di < d.end; ++di) {
+      for (I hi = h.begin; hi < h.end; ++hi) {
+        const I row = shape.position(di, hi, 0);
+        for (I wi = w.begin; wi < w.end; ++wi) sum += channel[row + wi];
       }
     }
     y[plane * planes.inner + i] = sum / divisor(shape, window.at[0], window.at[1], window.at[2]);
@@ -246,20 +297,21 @@ __global__ void avg_pool_fwd_planes_kernel(const float* x, int64_t planes, int64
   }
 }
 
-template <typename Windows>
+template <template <typename> typename Windows>
 int launch_avg_fwd_windows(Stream* stream, const StepArgs& args) {
-  const Windows shape(args.in[0], args.out[0], args);
-  const Planes planes(shape.channels, shape.out_elems());
-  return launch(stream, avg_pool_fwd_windows_kernel<Windows>, planes.grid(), kBlockThreads, shape,
-                planes, args.in[0].as<float>(), args.out[0].as<float>());
+  return with_windows<Windows>(args.in[0], args.out[0], args, [&](const auto& shape) {
+    const Planes planes(shape.channels, shape.out_elems);
+    return launch(stream, avg_pool_fwd_windows_kernel<std::decay_t<decltype(shape)>>, planes.grid(),
+                  kBlockThreads, shape, planes, args.in[0].as<float>(), args.out[0].as<float>());
+  });
 }
 
 int launch_avg_fwd_planes(Stream* stream, const StepArgs& args) {
-  const Volume shape(args.in[0], args.out[0]);
-  return with_row_team(shape.in_elems(), [&](auto team) {
+  const Volume<int64_t> shape(args.in[0], args.out[0]);
+  return with_row_team(shape.in_elems, [&](auto team) {
     using Team = decltype(team);
     return launch(stream, avg_pool_fwd_planes_kernel<Team>, grid_for_rows<Team>(shape.channels),
-                  kBlockThreads, args.in[0].as<float>(), shape.channels, shape.in_elems(),
+                  kBlockThreads, args.in[0].as<float>(), shape.channels, shape.in_elems,
                   args.out[0].as<float>());
   });
 }
@@ -267,31 +319,34 @@ int launch_avg_fwd_planes(Stream* stream, const StepArgs& args) {
 template <typename Windows>
 __global__ void avg_pool_bwd_gather_kernel(Windows shape, Planes planes, const float* dy,
                                            float* dx) {
+  using I = typename Windows::Index;
   const int64_t plane = planes.plane();
   if (plane >= planes.count) return;
-  const int64_t channel = plane * shape.out[0] * shape.out[1] * shape.out[2];
-  for (int64_t i = planes.begin(); i < planes.end(); i += planes.step()) {
-    const Place place = place_of(i, shape.in_height, shape.in_width);
-    const Range d = shape.holders(0, place.at[0]);
-    const Range h = shape.holders(1, place.at[1]);
-    const Range w = shape.holders(2, place.at[2]);
+  const int64_t channel = plane * shape.out_elems;
+  const I end = static_cast<I>(planes.end()), step = static_cast<I>(planes.step());
+  for (I i = static_cast<I>(planes.begin()); i < end; i += step) {
+    const Place<I> place = shape.in_place(i);
+    const Range<I> d = shape.holders(0, place.at[0]);
+    const Range<I> h = shape.holders(1, place.at[1]);
+    const Range<I> w = shape.holders(2, place.at[2]);
     float sum = 0;
-    for (int64_t z = d.begin; z < d.end; ++z) {
-      for (int64_t p = h.begin; p < h.end; ++p) {
-        const int64_t row = channel + (z * shape.out[1] + p) * shape.out[2];
-        for (int64_t q = w.begin; q < w.end; ++q) sum += dy[row + q] / divisor(shape, z, p, q);
+    for (I z = d.begin; z < d.end; ++z) {
+      for (I p = h.begin; p < h.end; ++p) {
+        const int64_t row = channel + shape.out_row(z, p);
+        for (I q = w.begin; q < w.end; ++q) sum += dy[row + q] / divisor(shape, z, p, q);
       }
     }
     dx[plane * planes.inner + i] = sum;
   }
 }
 
-template <typename Windows>
+template <template <typename> typename Windows>
 int launch_avg_bwd(Stream* stream, const StepArgs& args) {
-  const Windows shape(args.out[0], args.in[0], args);
-  const Planes planes(shape.channels, shape.in_elems());
-  return launch(stream, avg_pool_bwd_gather_kernel<Windows>, planes.grid(), kBlockThreads, shape,
-                planes, args.in[0].as<float>(), args.out[0].as<float>());
+  return with_windows<Windows>(args.out[0], args.in[0], args, [&](const auto& shape) {
+    const Planes planes(shape.channels, shape.in_elems);
+    return launch(stream, avg_pool_bwd_gather_kernel<std::decay_t<decltype(shape)>>, planes.grid(),
+                  kBlockThreads, shape, planes, args.in[0].as<float>(), args.out[0].as<float>());
+  });
 }
 
 // --- implementations ---------------------------------------------------------------------------

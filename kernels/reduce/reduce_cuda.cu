@@ -3,7 +3,7 @@
 //
 //   parts     a team adds up one output, or a part of its summands where there are few outputs: a warp or a
 //             block where the summands lie side by side, a thread where those of neighbouring outputs
-//             do. Parts are then added up in order, a warp an output.
+//             do. Parts are then added up in order, a thread or a warp an output.
 //   elements  backward: a thread takes one element of dx
 //
 // Memory bound: 4 bytes an element of x, or of dx. Numerics: sums in double, rounded once, in an order that
@@ -73,15 +73,16 @@ __global__ void reduce_parts_kernel(ReducePlan plan, const float* x, double* sum
   }
 }
 
+template <typename Team>
 __global__ void reduce_finish_kernel(int64_t outputs, int64_t parts, double divisor,
                                      const double* sums, float* y) {
-  for (int64_t o = first_row<WarpTeam>(); o < outputs; o += row_step<WarpTeam>()) {
+  for (int64_t o = first_row<Team>(); o < outputs; o += row_step<Team>()) {
     double own = 0;
-    for (int64_t part = WarpTeam::rank(); part < parts; part += kWarp) {
+    for (int64_t part = Team::rank(); part < parts; part += Team::kThreads) {
       own += sums[part * outputs + o];
     }
-    const double sum = WarpTeam::sum(own);
-    if (WarpTeam::rank() == 0) y[o] = static_cast<float>(sum / divisor);
+    const double sum = Team::sum(own);
+    if (Team::rank() == 0) y[o] = static_cast<float>(sum / divisor);
   }
 }
 
@@ -101,8 +102,12 @@ int launch_fwd(Stream* stream, const StepArgs& args) {
                   args.in[0].as<float>(), sums, y);
   });
   if (error != 0 || sums == nullptr) return error;
-  return launch(stream, reduce_finish_kernel, grid_for_rows<WarpTeam>(plan.kept.elems),
-                kBlockThreads, plan.kept.elems, plan.parts, plan.divisor, sums, y);
+  const auto finish = [&](auto team) {
+    using Team = decltype(team);
+    return launch(stream, reduce_finish_kernel<Team>, grid_for_rows<Team>(plan.kept.elems),
+                  kBlockThreads, plan.kept.elems, plan.parts, plan.divisor, sums, y);
+  };
+  return plan.parts <= 8 ? finish(ThreadTeam()) : finish(WarpTeam());
 }
 
 __global__ void reduce_bwd_elements_kernel(StridedAxes axes, float divisor, const float* dy,

@@ -31,7 +31,7 @@ struct Axis {
   }
   __host__ __device__ int64_t rows() const { return outer * inner; }
   __device__ int64_t first(int64_t row) const {  // element
-    const Divider::Split at = by_inner.split(row);
+    const auto at = by_inner.split(row);
     return at.quotient * extent * inner + at.rest;
   }
 };

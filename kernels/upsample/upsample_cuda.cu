@@ -113,8 +113,8 @@ __global__ void upsample_fwd_kernel(Plan plan, Planes planes, Tables<Taps> table
   if (plane >= planes.count) return;
   const float* from = x + plane * plan.in_elems();
   for (int64_t i = planes.begin(); i < planes.end(); i += planes.step()) {
-    const Divider::Split row = plan.out_width.split(i);
-    const Divider::Split slice = plan.out_height.split(row.quotient);
+    const auto row = plan.out_width.split(i);
+    const auto slice = plan.out_height.split(row.quotient);
     const Taps& d = tables.axis[0][slice.quotient];
     const Taps& h = tables.axis[1][slice.rest];
     const Taps& w = tables.axis[2][row.rest];
@@ -148,8 +148,8 @@ __global__ void upsample_bwd_kernel(Plan plan, Planes planes, Tables<Taps> table
   if (plane >= planes.count) return;
   const float* from = dy + plane * plan.out_elems();
   for (int64_t i = planes.begin(); i < planes.end(); i += planes.step()) {
-    const Divider::Split row = plan.in_width.split(i);
-    const Divider::Split slice = plan.in_height.split(row.quotient);
+    const auto row = plan.in_width.split(i);
+    const auto slice = plan.in_height.split(row.quotient);
     const Range d = ranges.axis[0][slice.quotient];
     const Range h = ranges.axis[1][slice.rest];
     const Range w = ranges.axis[2][row.rest];
