@@ -6,10 +6,10 @@
 
 namespace tanul {
 
-#define TANUL_CUDA_CONVOLUTION(name)                       \
-  namespace name {                                         \
-  const char* supports(const StepArgs& args);              \
-  int launch(Stream* stream, const StepArgs& args);        \
+#define TANUL_CUDA_CONVOLUTION(name)                \
+  namespace name {                                  \
+  const char* supports(const StepArgs& args);       \
+  int launch(Stream* stream, const StepArgs& args); \
   }
 TANUL_CUDA_CONVOLUTION(conv2d_fwd_direct)
 TANUL_CUDA_CONVOLUTION(conv2d_fwd_depthwise)

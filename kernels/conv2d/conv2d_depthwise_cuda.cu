@@ -189,14 +189,10 @@ int launch(Stream* stream, const StepArgs& args) {
   const Shape shape = cuda::conv::Forward<2>::shape(args);
   const auto problem = cuda::conv::Forward<2>::make_problem<int32_t>(args);
   const int64_t elems = shape.N * shape.K * shape.out_elems();
-  const Forward p{problem.window,
-                  problem.x,
-                  problem.w,
-                  problem.bias,
-                  problem.y,
-                  static_cast<int32_t>(elems),
-                  Divider(shape.K),
-                  Divider(shape.K / shape.C),
+  const Forward p{problem.window,   problem.x,
+                  problem.w,        problem.bias,
+                  problem.y,        static_cast<int32_t>(elems),
+                  Divider(shape.K), Divider(shape.K / shape.C),
                   shape.activation};
   return with_side(shape, [&](auto side) {
     return cuda::launch(stream, conv2d_fwd_depthwise_kernel<side()>, cuda::blocks_for(elems),
@@ -255,14 +251,9 @@ int launch(Stream* stream, const StepArgs& args) {
   const Shape shape = cuda::conv::BackwardWeights<2>::shape(args);
   const auto problem = cuda::conv::BackwardWeights<2>::make_problem<int32_t>(args);
   const int64_t taps = shape.taps() + (problem.db == nullptr ? 0 : 1);
-  const BackwardWeights p{problem.window,
-                          problem.x,
-                          problem.dy,
-                          problem.dw,
-                          problem.db,
-                          Divider(taps),
-                          shape.K,
-                          static_cast<int32_t>(shape.K / shape.C)};
+  const BackwardWeights p{
+      problem.window, problem.x,     problem.dy, problem.dw,
+      problem.db,     Divider(taps), shape.K,    static_cast<int32_t>(shape.K / shape.C)};
   return cuda::launch(stream, conv2d_bwd_weights_depthwise_kernel,
                       cuda::Dim3{static_cast<uint32_t>(shape.K * taps), 1, 1}, cuda::kBlockThreads,
                       p);

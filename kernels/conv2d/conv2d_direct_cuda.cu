@@ -39,7 +39,7 @@ struct Position {
 __global__ void __launch_bounds__(kThreads, 4)
     conv2d_fwd_direct_kernel(const __grid_constant__ Problem problem) {
   const Window& window = problem.window;
-  TANUL_SHARED(float, weights, kMostTaps * kFilters);  // [taps, kFilters]
+  TANUL_SHARED(float, weights, kMostTaps* kFilters);  // [taps, kFilters]
   const int32_t first_filter = static_cast<int32_t>(blockIdx.y) * kFilters;
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < window.all_taps * kFilters;
        i += kThreads) {
@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(kThreads, 4)
                      ? problem.w[int64_t{filter} * window.all_taps + i / kFilters]
                      : 0.0f;
   }
-  const int32_t first = static_cast<int32_t>(blockIdx.x) * kThreads * kPositions +
-                        static_cast<int32_t>(threadIdx.x);
+  const int32_t first =
+      static_cast<int32_t>(blockIdx.x) * kThreads * kPositions + static_cast<int32_t>(threadIdx.x);
   Position at[kPositions];
 #pragma unroll
   for (int i = 0; i < kPositions; ++i) {
@@ -118,10 +118,11 @@ const char* supports(const StepArgs& args) {
 int launch(Stream* stream, const StepArgs& args) {
   const auto problem = cuda::conv::Forward<2>::make_problem<int32_t>(args);
   const int64_t blocks = cuda::ceil_div(problem.window.all_positions, kThreads * kPositions);
-  return cuda::launch(stream, conv2d_fwd_direct_kernel,
-                      cuda::Dim3{static_cast<uint32_t>(blocks),
-                                 static_cast<uint32_t>(cuda::ceil_div(problem.filters, kFilters)), 1},
-                      kThreads, Problem{problem.window, problem.x, problem.w, problem.out(0)});
+  return cuda::launch(
+      stream, conv2d_fwd_direct_kernel,
+      cuda::Dim3{static_cast<uint32_t>(blocks),
+                 static_cast<uint32_t>(cuda::ceil_div(problem.filters, kFilters)), 1},
+      kThreads, Problem{problem.window, problem.x, problem.w, problem.out(0)});
 }
 
 }  // namespace tanul::conv2d_fwd_direct

@@ -52,7 +52,7 @@ struct Shape {
   int64_t taps() const { return product(&Axis::kernel); }
 
  private:
-  int64_t product(int64_t Axis::* member) const {
+  int64_t product(int64_t Axis::*member) const {
     int64_t n = 1;
     for (const Axis& axis : axes) n *= axis.*member;
     return n;
@@ -63,15 +63,15 @@ struct Shape {
 // no H and no P.
 inline Shape<2> shape_of(const Conv2dParams& p, const Operand& x, const Operand& y) {
   const bool is_signal = x.rank == 3;
-  return {x.dims[0],
-          x.dims[1],
-          y.dims[1],
-          p.groups,
-          p.activation,
-          {{is_signal ? 1 : x.dims[2], is_signal ? 1 : y.dims[2], p.kernel_h, p.stride_h,
-            p.pad_top, p.dilation_h},
-           {x.dims[x.rank - 1], y.dims[y.rank - 1], p.kernel_w, p.stride_w, p.pad_left,
-            p.dilation_w}}};
+  return {
+      x.dims[0],
+      x.dims[1],
+      y.dims[1],
+      p.groups,
+      p.activation,
+      {{is_signal ? 1 : x.dims[2], is_signal ? 1 : y.dims[2], p.kernel_h, p.stride_h, p.pad_top,
+        p.dilation_h},
+       {x.dims[x.rank - 1], y.dims[y.rank - 1], p.kernel_w, p.stride_w, p.pad_left, p.dilation_w}}};
 }
 inline Shape<3> shape_of(const Conv3dParams& p, const Operand& x, const Operand& y) {
   const Conv2dParams& q = p.plane;
@@ -348,7 +348,7 @@ struct ChannelRows {
   };
 
   const Phase<kAxes, Index>& phase;
-  const float* data;  // of the group
+  const float* data;                   // of the group
   Index channels, taps, filter_elems;  // C/G, R S, C/G R S
   const int32_t* kernel;               // [kAxes]
 
@@ -363,7 +363,8 @@ struct ChannelRows {
       Index offset = 0;
 #pragma unroll
       for (int axis = 0; axis < kAxes; ++axis) {
-        offset = offset * kernel[axis] + phase.first_tap[axis] + tap.at[axis] * phase.tap_step[axis];
+        offset =
+            offset * kernel[axis] + phase.first_tap[axis] + tap.at[axis] * phase.tap_step[axis];
       }
       const bool is_inside = at.row != nullptr && d + i < phase.window.all_taps;
       v[i] = is_inside ? at.row[static_cast<int64_t>(filter) * filter_elems + offset] : 0.0f;
@@ -382,8 +383,8 @@ struct FilterRows {
 
   const float* data;  // the group's first filter in image 0
   Index filters, depth;
-  Divider plane;          // P Q
-  int64_t image_stride;   // K P Q
+  Divider plane;         // P Q
+  int64_t image_stride;  // K P Q
   bool is_vectorized;
 
   __device__ Cursor start(Index row) const {
@@ -420,8 +421,8 @@ struct FilterRows {
 // the way.
 template <typename Index>
 struct PlanesOut {
-  float* data;         // the group's first plane in image 0
-  const float* bias;   // of the group, may be null
+  float* data;        // the group's first plane in image 0
+  const float* bias;  // of the group, may be null
   Index rows, columns;
   Divider plane;
   int64_t image_stride;
@@ -539,14 +540,14 @@ struct BackwardDataProblem {
     const Phase<kAxes, Index>& phase = phases[batch % phase_count];
     const int64_t group = batch / phase_count;
     const Index filter_elems = channels * taps;
-    return ChannelRows<kAxes, Index>{phase,    w + group * phase.window.channels * filter_elems,
-                                     channels, taps,
+    return ChannelRows<kAxes, Index>{phase,        w + group * phase.window.channels * filter_elems,
+                                     channels,     taps,
                                      filter_elems, kernel};
   }
   __device__ auto b(int batch) const {
     const Window<kAxes, Index>& window = phases[batch % phase_count].window;
-    return PositionRows<kAxes, Index>{
-        window, dy + batch / phase_count * window.channels * window.plane};
+    return PositionRows<kAxes, Index>{window,
+                                      dy + batch / phase_count * window.channels * window.plane};
   }
   __device__ auto out(int batch) const {
     return PhaseOut<kAxes, Index>{dx + int64_t{batch / phase_count} * channels * plane,
@@ -585,8 +586,9 @@ struct BackwardWeightsProblem {
   }
   __device__ auto out(int group) const {
     const int64_t first = int64_t{group} * filters;
-    return gemm::MatrixOut<Index>{dw + first * window.all_taps, db == nullptr ? nullptr : db + first,
-                                  filters, window.all_taps, has_weight_vectors};
+    return gemm::MatrixOut<Index>{dw + first * window.all_taps,
+                                  db == nullptr ? nullptr : db + first, filters, window.all_taps,
+                                  has_weight_vectors};
   }
 };
 
@@ -644,7 +646,8 @@ struct BackwardData {
   }
   // Of the widest and the deepest phase.
   static Extents extents(const Shape<kAxes>& s) {
-    Extents e{s.channels(), s.N, s.filters(), s.groups * std::min<int64_t>(kPhases, phase_count(s))};
+    Extents e{s.channels(), s.N, s.filters(),
+              s.groups * std::min<int64_t>(kPhases, phase_count(s))};
     for (const Axis& axis : s.axes) {
       const int64_t step = axis.stride / std::gcd(axis.stride, axis.dilation);
       e.columns *= ceil_div(axis.in, axis.stride);
@@ -749,10 +752,9 @@ template <class Step>
 const char* supports_32_bit(const StepArgs& args) {
   const auto s = Step::shape(args);
   const Extents e = Step::extents(s);
-  if (const char* reason = gemm::why_not_32_bit({e.rows, e.columns, e.depth, s.K,
-                                                 s.channels() * s.taps(),
-                                                 s.channels() * s.in_elems(),
-                                                 s.filters() * s.out_elems()})) {
+  if (const char* reason =
+          gemm::why_not_32_bit({e.rows, e.columns, e.depth, s.K, s.channels() * s.taps(),
+                                s.channels() * s.in_elems(), s.filters() * s.out_elems()})) {
     return reason;
   }
   for (const Axis& axis : s.axes) {

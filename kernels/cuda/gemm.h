@@ -71,8 +71,8 @@ using Tile32x32 = Tile<32, 32, 16, 4, 4, 8>;
 // How the blocks of a grid share the tiles of a batch of products.
 struct Schedule {
   int64_t rows;
-  int64_t ld;      // columns of the widest product, rounded up to whole pieces
-  int64_t chunk;   // depth of a split, whole rounds
+  int64_t ld;     // columns of the widest product, rounded up to whole pieces
+  int64_t chunk;  // depth of a split, whole rounds
   uint32_t row_tiles, column_tiles, batches, splits;
 
   uint32_t blocks() const { return row_tiles * column_tiles * batches * splits; }
@@ -83,10 +83,10 @@ struct Schedule {
 // `columns` and `depth` of the widest and deepest product of the batch.
 template <class Tile>
 Schedule make_schedule(int64_t rows, int64_t columns, int64_t depth, int64_t batches) {
-  constexpr int64_t kBlocksWanted = 264;            // two for each multiprocessor of an H100
-  constexpr int64_t kLeastDepth = 256;              // below, a split costs more than it gains
-  constexpr int64_t kMostDepth = 65536;             // of one running sum of floats
-  constexpr int64_t kMostPartialElems = 16 << 20;   // 64 MiB
+  constexpr int64_t kBlocksWanted = 264;           // two for each multiprocessor of an H100
+  constexpr int64_t kLeastDepth = 256;             // below, a split costs more than it gains
+  constexpr int64_t kMostDepth = 65536;            // of one running sum of floats
+  constexpr int64_t kMostPartialElems = 16 << 20;  // 64 MiB
   Schedule s{};
   s.rows = rows;
   s.ld = ceil_div(columns, 4) * 4;
@@ -111,8 +111,8 @@ struct Feeder {
   static constexpr int kPieces = kRows * Tile::kDepth / 4 / Tile::kThreads;  // of a thread
   static constexpr bool kIsAlongDepth = Operand::kWalk == Walk::depth;
   static constexpr int kCursors = kIsAlongDepth ? kPieces : 1;
-  static constexpr int kStride = kRows + 4;               // from one step of depth to the next
-  static constexpr int kHalf = Tile::kDepth * kStride;    // of the buffer
+  static constexpr int kStride = kRows + 4;             // from one step of depth to the next
+  static constexpr int kHalf = Tile::kDepth * kStride;  // of the buffer
   static_assert(kPieces * 4 * Tile::kThreads == kRows * Tile::kDepth, "pieces for all threads");
   static_assert(Tile::kThreads % kRows == 0 || kRows % Tile::kThreads == 0, "whole rows");
 
@@ -212,7 +212,7 @@ struct Fragment {
       for (int i = 0; i < Tile::kThreadRows; ++i) {
 #pragma unroll
         for (int j = 0; j < Tile::kThreadColumns; ++j) {
-          sums[i][j] = fmaf(row[i], column[j], sums[i][j]);
+          sums[i][j] += row[i] * column[j];  // fused by the compiler
         }
       }
     }
@@ -273,6 +273,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   FeederA a(operand_a, row0);
   FeederB b(operand_b, column0);
   Fragment<Tile> fragment;
+  // Threads whose part of the tile lies outside only help to load it. (The largest tiles are taken where
+  // they are mostly full, and have no register to spare.)
+  const bool is_idle =
+      Tile::kThreads < 256 && (row0 + Fragment<Tile>::first_row() >= schedule.rows ||
+                               column0 + Fragment<Tile>::first_column() >= problem.columns(batch));
   if (begin < end) {
     a.load(begin);
     b.load(begin);
@@ -288,7 +293,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       a.load(depth);
       b.load(depth);
     }
-    fragment.accumulate(tile_a, tile_b, half);
+    if (!is_idle) fragment.accumulate(tile_a, tile_b, half);
     if (has_next) {
       a.store(tile_a, half ^ 1);
       b.store(tile_b, half ^ 1);

@@ -67,8 +67,7 @@ struct Extents {
 template <typename Index>
 RowMajor<Index> row_major(const Operand& matrix) {
   return {matrix.as<float>(), static_cast<Index>(matrix.dims[0]),
-          static_cast<Index>(matrix.dims[1]),
-          cuda::gemm::has_vectors(matrix.data, matrix.dims[1])};
+          static_cast<Index>(matrix.dims[1]), cuda::gemm::has_vectors(matrix.data, matrix.dims[1])};
 }
 template <typename Index>
 ColumnMajor<Index> column_major(const Operand& matrix, bool has_ones) {
