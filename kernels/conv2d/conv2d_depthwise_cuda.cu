@@ -26,6 +26,7 @@ using Window = cuda::conv::Window<2, int32_t>;
 
 const char* why_not_depthwise(const Shape& shape) {
   if (shape.channels() != 1) return "a group has more than one channel";
+  if (shape.groups == 1) return "one group: all filters read the same channel";
   return cuda::gemm::why_not_32_bit({shape.N * shape.C * shape.in_elems(),
                                      shape.N * shape.K * shape.out_elems(),
                                      shape.K * (shape.taps() + 1)});
