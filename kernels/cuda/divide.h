@@ -49,4 +49,12 @@ struct Divider {
   static constexpr int64_t kMost = 0x7fffffff;
 };
 
+// Takes the last digit off n: returns n modulo the divisor and leaves the quotient.
+template <typename Index>
+__device__ inline Index split_off(const Divider& divider, Index& n) {
+  const auto parts = divider.split(n);
+  n = parts.quotient;
+  return parts.rest;
+}
+
 }  // namespace tanul::cuda

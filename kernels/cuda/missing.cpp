@@ -8,15 +8,6 @@
 namespace tanul {
 
 TANUL_MISSING(input_load);
-TANUL_MISSING(conv2d_fwd);
-TANUL_MISSING(conv2d_bwd_data);
-TANUL_MISSING(conv2d_bwd_weights);
-TANUL_MISSING(conv3d_fwd);
-TANUL_MISSING(conv3d_bwd_data);
-TANUL_MISSING(conv3d_bwd_weights);
-TANUL_MISSING(linear_fwd);
-TANUL_MISSING(linear_bwd_data);
-TANUL_MISSING(linear_bwd_weights);
 TANUL_MISSING(relu_fwd);
 TANUL_MISSING(relu_bwd);
 TANUL_MISSING(leaky_relu_fwd);
