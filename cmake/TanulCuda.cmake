@@ -37,15 +37,14 @@ message(STATUS "tanul: CUDA ${CMAKE_CUDA_COMPILER_VERSION}, for ${architecture_l
 
 file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS kernels/*_cuda.cu kernels/cuda/*.cpp)
 add_library(tanul-cuda MODULE ${cuda_sources})
-set_target_properties(tanul-cuda PROPERTIES PREFIX lib LINKER_LANGUAGE CUDA CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
+set_target_properties(tanul-cuda PROPERTIES PREFIX lib LINKER_LANGUAGE CUDA CXX_STANDARD 20
   CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
-target_compile_features(tanul-cuda PRIVATE cxx_std_20)
 target_include_directories(tanul-cuda PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src
   ${PROJECT_SOURCE_DIR})
 target_include_directories(tanul-cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_options(tanul-cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wconversion;-Wno-sign-conversion;-O1>
-  $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=-Wall>)
 if(TANUL_WERROR)
   target_compile_options(tanul-cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
     $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)

@@ -52,6 +52,9 @@ int check_bytes(const Api& api, int error, const char* call, int64_t bytes) {
   return error;
 }
 
+// What frees something does so even where an earlier call failed.
+int first_of(int first, int second) { return first != 0 ? first : second; }
+
 const Module& module_of(const BackendModule* table) {
   static_assert(std::is_standard_layout_v<Module> && offsetof(Module, table) == 0);
   return *reinterpret_cast<const Module*>(table);
@@ -189,8 +192,7 @@ int allocate(ModuleDevice* device, void** memory, int64_t bytes) {
 }
 
 int release(ModuleDevice* device, void* memory) {
-  if (int e = enter(device)) return e;
-  return check(*device->api, device->api->release(memory), "cudaFree");
+  return first_of(enter(device), check(*device->api, device->api->release(memory), "cudaFree"));
 }
 
 int allocate_pinned(ModuleDevice* device, void** memory, int64_t bytes) {
@@ -201,8 +203,8 @@ int allocate_pinned(ModuleDevice* device, void** memory, int64_t bytes) {
 }
 
 int release_pinned(ModuleDevice* device, void* memory) {
-  if (int e = enter(device)) return e;
-  return check(*device->api, device->api->release_pinned(memory), "cudaFreeHost");
+  return first_of(enter(device),
+                  check(*device->api, device->api->release_pinned(memory), "cudaFreeHost"));
 }
 
 StreamHandle handle_of(Stream* stream) { return reinterpret_cast<Queue*>(stream)->stream; }
@@ -253,8 +255,9 @@ int create_stream(ModuleDevice* device, Stream** stream) {
 
 int destroy_stream(ModuleDevice* device, Stream* stream) {
   auto* queue = reinterpret_cast<Queue*>(stream);
-  int e = enter(device);
-  if (e == 0) e = check(*device->api, device->api->destroy_stream(queue->stream), "cudaStreamDestroy");
+  const int e = first_of(enter(device), check(*device->api,
+                                              device->api->destroy_stream(queue->stream),
+                                              "cudaStreamDestroy"));
   delete queue;
   return e;
 }
@@ -279,8 +282,8 @@ int create_event(ModuleDevice* device, int32_t has_timing, ModuleEvent** event) 
 }
 
 int destroy_event(ModuleDevice* device, ModuleEvent* event) {
-  if (int e = enter(device)) return e;
-  return check(*device->api, device->api->destroy_event(handle_of(event)), "cudaEventDestroy");
+  return first_of(enter(device), check(*device->api, device->api->destroy_event(handle_of(event)),
+                                       "cudaEventDestroy"));
 }
 
 int record(ModuleDevice* device, ModuleEvent* event, Stream* stream) {
@@ -316,22 +319,23 @@ int begin_capture(ModuleDevice* device, Stream* stream) {
 }
 
 int destroy_graph(ModuleDevice* device, ModuleGraph* graph) {
-  if (int e = enter(device)) return e;
-  return check(*device->api, device->api->destroy_graph(reinterpret_cast<GraphHandle>(graph)),
-               "cudaGraphExecDestroy");
+  return first_of(enter(device), check(*device->api,
+                                       device->api->destroy_graph(reinterpret_cast<GraphHandle>(graph)),
+                                       "cudaGraphExecDestroy"));
 }
 
 int end_capture(ModuleDevice* device, Stream* stream, ModuleGraph** graph) {
   GraphHandle handle = nullptr;
   if (graph != nullptr) *graph = nullptr;
-  if (int e = enter(device)) return e;
-  if (int e = check(*device->api, device->api->end_capture(handle_of(stream), &handle),
-                    "cudaStreamEndCapture")) {
-    return e;
+  const int e = first_of(enter(device),
+                         check(*device->api, device->api->end_capture(handle_of(stream), &handle),
+                               "cudaStreamEndCapture"));
+  if (e == 0 && graph != nullptr) {
+    *graph = static_cast<ModuleGraph*>(handle);
+  } else if (handle != nullptr) {
+    device->api->destroy_graph(handle);
   }
-  if (graph == nullptr) return destroy_graph(device, static_cast<ModuleGraph*>(handle));
-  *graph = static_cast<ModuleGraph*>(handle);
-  return 0;
+  return e;
 }
 
 int launch_graph(ModuleDevice* device, ModuleGraph* graph, Stream* stream) {

@@ -29,7 +29,7 @@ int status(cudaError_t error) {
 int device_properties(int index, DeviceProperties* properties) {
   cudaDeviceProp p;
   if (const int e = status(cudaGetDeviceProperties(&p, index))) return e;
-  std::snprintf(properties->name, sizeof properties->name, "%s", p.name);
+  std::snprintf(properties->name, sizeof properties->name, "%.127s", p.name);
   properties->major = p.major;
   properties->minor = p.minor;
   properties->multiprocessors = p.multiProcessorCount;

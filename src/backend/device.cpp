@@ -93,7 +93,8 @@ Device find_gpu(const std::string& name) {
   const LoadedModule& cuda = cuda_module();
   const bool is_any = name == "cuda";
   const int index = is_any ? cuda.first_device : std::stoi(name.substr(5));
-  const std::string why = is_any ? cuda.reason : why_not_device(cuda, index);
+  const std::string why =
+      is_any ? cuda.reason + cuda.detail : why_not_device(cuda, index);
   if (!why.empty()) {
     fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name, why);
   }
@@ -114,7 +115,7 @@ const char* outcome_name(ModuleOutcome outcome) {
 void describe_cuda(SystemInfo& info) {
   const LoadedModule& cuda = cuda_module();
   info.cuda = outcome_name(cuda.outcome);
-  if (!cuda.reason.empty()) info.cuda += ": " + cuda.reason;
+  if (!cuda.reason.empty()) info.cuda += ": " + cuda.reason + cuda.detail;
   if (cuda.module == nullptr) return;
   const BackendModule& module = *cuda.module;
   ModuleInfo versions;

@@ -91,9 +91,9 @@ LoadedModule load_module(const std::vector<std::string>& paths) {
     }
   }
   if (loaded.path.empty()) {
-    loaded.reason = fmt::format("the CUDA module is not installed ({})",
-                                paths.empty() ? "this library does not know where it lies"
-                                              : "no file " + join(paths));
+    loaded.reason = "the CUDA module is not installed";
+    loaded.detail = paths.empty() ? " (this library does not know where it lies)"
+                                  : " (no file " + join(paths) + ")";
     return loaded;
   }
   void* library = dlopen(loaded.path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -144,7 +144,7 @@ LoadedModule look_at_module(const BackendModule* module, const std::string& path
 }
 
 std::string why_not_device(const LoadedModule& loaded, int index) {
-  if (loaded.module == nullptr) return loaded.reason;
+  if (loaded.module == nullptr) return loaded.reason + loaded.detail;
   const BackendModule& module = *loaded.module;
   int32_t count = 0;
   if (module.device_count(&module, &count) != 0) return module.last_error(&module);

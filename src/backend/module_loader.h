@@ -22,6 +22,7 @@ struct LoadedModule {
   ModuleOutcome outcome = ModuleOutcome::not_found;
   std::string path;                       // "" where nothing was found
   std::string reason;                     // one line, "" where ok
+  std::string detail;                     // more of it, for who asked for a GPU: " (no file …)"
   const BackendModule* module = nullptr;  // where ok or no_device
   int first_device = -1;                  // that can be used, where ok
 };

@@ -24,8 +24,9 @@ LoadedModule load(const std::string& name) { return load_module({module_file(nam
 
 void expect_outcome(const LoadedModule& loaded, ModuleOutcome outcome, const std::string& part) {
   EXPECT_EQ(static_cast<int>(loaded.outcome), static_cast<int>(outcome)) << loaded.reason;
-  EXPECT_NE(loaded.reason.find(part), std::string::npos)
-      << "reason: " << loaded.reason << "\nlacks:  " << part;
+  const std::string reason = loaded.reason + loaded.detail;
+  EXPECT_NE(reason.find(part), std::string::npos)
+      << "reason: " << reason << "\nlacks:  " << part;
   EXPECT_EQ(loaded.reason.find('\n'), std::string::npos) << loaded.reason;
 }
 
