@@ -46,10 +46,10 @@ struct ModuleDeviceInfo {
 struct BackendModule {
   // Looked at first; whoever differs here is not looked at any further.
   uint32_t abi_version;
-  uint32_t table_bytes;   // sizeof(BackendModule)
-  uint64_t ops_hash;      // kOpsHash
-  const char* version;    // of tanul: "0.1.0"
-  const char* name;       // "cuda"
+  uint32_t table_bytes;  // sizeof(BackendModule)
+  uint64_t ops_hash;     // kOpsHash
+  const char* version;   // of tanul: "0.1.0"
+  const char* name;      // "cuda"
 
   int (*info)(const BackendModule* module, ModuleInfo* info);
   // 0 devices is a failure: last_error() says why there is none.

@@ -21,12 +21,12 @@ namespace cuda {
 namespace {
 
 // Errors of CUDA that are told apart here, by their numbers in driver_types.h.
-constexpr int kInvalidValue = 1;          // cudaErrorInvalidValue
-constexpr int kMemoryAllocation = 2;      // cudaErrorMemoryAllocation
-constexpr int kInsufficientDriver = 35;   // cudaErrorInsufficientDriver
-constexpr int kNoDevice = 100;            // cudaErrorNoDevice
-constexpr int kInvalidDevice = 101;       // cudaErrorInvalidDevice
-constexpr int kNoKernelImage = 209;       // cudaErrorNoKernelImageForDevice
+constexpr int kInvalidValue = 1;         // cudaErrorInvalidValue
+constexpr int kMemoryAllocation = 2;     // cudaErrorMemoryAllocation
+constexpr int kInsufficientDriver = 35;  // cudaErrorInsufficientDriver
+constexpr int kNoDevice = 100;           // cudaErrorNoDevice
+constexpr int kInvalidDevice = 101;      // cudaErrorInvalidDevice
+constexpr int kNoKernelImage = 209;      // cudaErrorNoKernelImageForDevice
 
 thread_local char last_text[512];
 
@@ -228,10 +228,9 @@ int copy(ModuleDevice* device, void* to, const void* from, int64_t bytes, Module
 
 int fill_zero(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream) {
   if (int e = enter(device)) return e;
-  return check_bytes(
-      *device->api,
-      device->api->fill(memory, 0, static_cast<size_t>(bytes), handle_of(stream)),
-      "cudaMemsetAsync", bytes);
+  return check_bytes(*device->api,
+                     device->api->fill(memory, 0, static_cast<size_t>(bytes), handle_of(stream)),
+                     "cudaMemsetAsync", bytes);
 }
 
 // --- streams and events ---------------------------------------------------------------------------
@@ -244,7 +243,8 @@ int create_stream(ModuleDevice* device, Stream** stream) {
     return kMemoryAllocation;
   }
   int e = enter(device);
-  if (e == 0) e = check(*device->api, device->api->create_stream(&queue->stream), "cudaStreamCreate");
+  if (e == 0)
+    e = check(*device->api, device->api->create_stream(&queue->stream), "cudaStreamCreate");
   if (e != 0) {
     delete queue;
     return e;
@@ -255,9 +255,9 @@ int create_stream(ModuleDevice* device, Stream** stream) {
 
 int destroy_stream(ModuleDevice* device, Stream* stream) {
   auto* queue = reinterpret_cast<Queue*>(stream);
-  const int e = first_of(enter(device), check(*device->api,
-                                              device->api->destroy_stream(queue->stream),
-                                              "cudaStreamDestroy"));
+  const int e = first_of(
+      enter(device),
+      check(*device->api, device->api->destroy_stream(queue->stream), "cudaStreamDestroy"));
   delete queue;
   return e;
 }
@@ -319,9 +319,10 @@ int begin_capture(ModuleDevice* device, Stream* stream) {
 }
 
 int destroy_graph(ModuleDevice* device, ModuleGraph* graph) {
-  return first_of(enter(device), check(*device->api,
-                                       device->api->destroy_graph(reinterpret_cast<GraphHandle>(graph)),
-                                       "cudaGraphExecDestroy"));
+  return first_of(
+      enter(device),
+      check(*device->api, device->api->destroy_graph(reinterpret_cast<GraphHandle>(graph)),
+            "cudaGraphExecDestroy"));
 }
 
 int end_capture(ModuleDevice* device, Stream* stream, ModuleGraph** graph) {
@@ -340,10 +341,9 @@ int end_capture(ModuleDevice* device, Stream* stream, ModuleGraph** graph) {
 
 int launch_graph(ModuleDevice* device, ModuleGraph* graph, Stream* stream) {
   if (int e = enter(device)) return e;
-  return check(
-      *device->api,
-      device->api->launch_graph(reinterpret_cast<GraphHandle>(graph), handle_of(stream)),
-      "cudaGraphLaunch");
+  return check(*device->api,
+               device->api->launch_graph(reinterpret_cast<GraphHandle>(graph), handle_of(stream)),
+               "cudaGraphLaunch");
 }
 
 const ImplementationList* implementations_of(const BackendModule*, int32_t kind) {

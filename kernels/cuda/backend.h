@@ -11,10 +11,10 @@ namespace tanul::cuda {
 // What a module is made of.
 struct Parts {
   const Api* api;
-  const char* version;            // of tanul
-  const int32_t* architectures;   // that code was built for: 75, 80, …, ascending
+  const char* version;           // of tanul
+  const int32_t* architectures;  // that code was built for: 75, 80, …, ascending
   int32_t architecture_count;
-  int32_t ptx;                    // the architecture whose PTX is in the module; 0: none
+  int32_t ptx;  // the architecture whose PTX is in the module; 0: none
   // Versions of libraries that may be absent: "13.1.0", "not found".
   void (*library_versions)(char* cublas, char* cudnn, int32_t text_bytes);
 };

@@ -93,29 +93,30 @@ const Api kApi = {
                           size_t bytes) { return status(cudaMallocHost(memory, bytes)); },
     .release_pinned = [](void* memory) { return status(cudaFreeHost(memory)); },
     .copy = copy,
-    .fill = [](void* memory, int byte, size_t bytes, StreamHandle stream) {
-      return status(cudaMemsetAsync(memory, byte, bytes, stream_of(stream)));
-    },
+    .fill =
+        [](void* memory, int byte, size_t bytes, StreamHandle stream) {
+          return status(cudaMemsetAsync(memory, byte, bytes, stream_of(stream)));
+        },
     .create_stream = create_stream,
     .destroy_stream = [](StreamHandle s) { return status(cudaStreamDestroy(stream_of(s))); },
     .synchronize = [](StreamHandle s) { return status(cudaStreamSynchronize(stream_of(s))); },
     .create_event = create_event,
     .destroy_event = [](EventHandle e) { return status(cudaEventDestroy(event_of(e))); },
-    .record = [](EventHandle e, StreamHandle s) {
-      return status(cudaEventRecord(event_of(e), stream_of(s)));
-    },
-    .wait = [](StreamHandle s, EventHandle e) {
-      return status(cudaStreamWaitEvent(stream_of(s), event_of(e), 0));
-    },
+    .record = [](EventHandle e,
+                 StreamHandle s) { return status(cudaEventRecord(event_of(e), stream_of(s))); },
+    .wait = [](StreamHandle s,
+               EventHandle e) { return status(cudaStreamWaitEvent(stream_of(s), event_of(e), 0)); },
     .synchronize_event = [](EventHandle e) { return status(cudaEventSynchronize(event_of(e))); },
-    .elapsed = [](float* ms, EventHandle from, EventHandle to) {
-      return status(cudaEventElapsedTime(ms, event_of(from), event_of(to)));
-    },
+    .elapsed =
+        [](float* ms, EventHandle from, EventHandle to) {
+          return status(cudaEventElapsedTime(ms, event_of(from), event_of(to)));
+        },
     .begin_capture = begin_capture,
     .end_capture = end_capture,
-    .launch_graph = [](GraphHandle g, StreamHandle s) {
-      return status(cudaGraphLaunch(graph_of(g), stream_of(s)));
-    },
+    .launch_graph =
+        [](GraphHandle g, StreamHandle s) {
+          return status(cudaGraphLaunch(graph_of(g), stream_of(s)));
+        },
     .destroy_graph = [](GraphHandle g) { return status(cudaGraphExecDestroy(graph_of(g))); },
     .launch = launch,
     .error_name = [](int e) { return cudaGetErrorName(static_cast<cudaError_t>(e)); },
@@ -168,9 +169,9 @@ constexpr int32_t kArchitectures[] = {TANUL_CUDA_ARCHITECTURES};
 
 extern "C" __attribute__((visibility("default"))) const tanul::BackendModule* tanul_backend() {
   using namespace tanul::cuda;
-  static const Module module = make_module(
-      {&kApi, TANUL_VERSION, kArchitectures,
-       static_cast<int32_t>(sizeof kArchitectures / sizeof kArchitectures[0]), TANUL_CUDA_PTX,
-       library_versions});
+  static const Module module =
+      make_module({&kApi, TANUL_VERSION, kArchitectures,
+                   static_cast<int32_t>(sizeof kArchitectures / sizeof kArchitectures[0]),
+                   TANUL_CUDA_PTX, library_versions});
   return &module.table;
 }

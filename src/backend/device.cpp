@@ -93,10 +93,10 @@ Device find_gpu(const std::string& name) {
   const LoadedModule& cuda = cuda_module();
   const bool is_any = name == "cuda";
   const int index = is_any ? cuda.first_device : std::stoi(name.substr(5));
-  const std::string why =
-      is_any ? cuda.reason + cuda.detail : why_not_device(cuda, index);
+  const std::string why = is_any ? cuda.reason + cuda.detail : why_not_device(cuda, index);
   if (!why.empty()) {
-    fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name, why);
+    fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name,
+         why);
   }
   return {DeviceType::cuda, index};
 }

@@ -110,8 +110,8 @@ void ModuleBackend::release(void* memory, int64_t bytes) noexcept {
 }
 
 ModuleBackend::PinnedPair& ModuleBackend::pinned_of(int64_t bytes) {
-  const auto size = static_cast<int64_t>(
-      std::bit_ceil(static_cast<uint64_t>(std::max(bytes, kSmallestPinned))));
+  const auto size =
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(bytes, kSmallestPinned))));
   for (PinnedPair& pair : pinned_) {
     if (pair.bytes == size) return pair;
   }
@@ -201,9 +201,7 @@ std::unique_ptr<Recording> ModuleBackend::end_recording() {
   return std::make_unique<Graph>(*this, graph);
 }
 
-void ModuleBackend::drop_recording() noexcept {
-  module_.end_capture(device_, stream_, nullptr);
-}
+void ModuleBackend::drop_recording() noexcept { module_.end_capture(device_, stream_, nullptr); }
 
 void ModuleBackend::replay(Recording& recording) {
   check(module_.launch_graph(device_, static_cast<Graph&>(recording).graph(), stream_));

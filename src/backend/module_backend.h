@@ -74,7 +74,7 @@ class ModuleBackend : public Backend {
   ModuleDevice* device_ = nullptr;
   Stream* stream_ = nullptr;
   std::list<PinnedPair> pinned_;  // one of each size
-  Pinned* writing_ = nullptr;       // between begin_write and end_write
+  Pinned* writing_ = nullptr;     // between begin_write and end_write
 };
 
 }  // namespace tanul

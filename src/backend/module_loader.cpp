@@ -149,7 +149,8 @@ std::string why_not_device(const LoadedModule& loaded, int index) {
   int32_t count = 0;
   if (module.device_count(&module, &count) != 0) return module.last_error(&module);
   if (index >= count) {
-    return fmt::format("there {} {} GPU{}", count == 1 ? "is" : "are", count, count == 1 ? "" : "s");
+    return fmt::format("there {} {} GPU{}", count == 1 ? "is" : "are", count,
+                       count == 1 ? "" : "s");
   }
   ModuleDeviceInfo info;
   if (module.device_info(&module, index, &info) != 0) return module.last_error(&module);

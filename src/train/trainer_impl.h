@@ -125,7 +125,8 @@ struct Trainer::Impl {
     if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
     keeping = plan->keeping();
-    check_memory(*backend, model, graph_options(key), plan_options(*backend, options), plan->info());
+    check_memory(*backend, model, graph_options(key), plan_options(*backend, options),
+                 plan->info());
     allocate_persistent(*plan);
     initialize_all();
     first_plan = &keep(key, std::move(plan));

@@ -116,11 +116,11 @@ void check_memory(Backend& backend, const Model& model, const StepGraphOptions& 
     smallest = std::min(smallest, bytes);
   }
   constexpr double kMib = 1024 * 1024;
-  const std::string hint =
-      fits > 0 ? fmt::format("the largest batch that fits is {}", fits)
-               : fmt::format("not even a batch of 1 fits: it needs {:.1f} MiB",
-                             static_cast<double>(smallest) / kMib);
-  fail(Code::out_of_memory, "{}: a batch of {} needs {} bytes ({:.1f} MiB) and {:.1f} MiB are free; {}",
+  const std::string hint = fits > 0 ? fmt::format("the largest batch that fits is {}", fits)
+                                    : fmt::format("not even a batch of 1 fits: it needs {:.1f} MiB",
+                                                  static_cast<double>(smallest) / kMib);
+  fail(Code::out_of_memory,
+       "{}: a batch of {} needs {} bytes ({:.1f} MiB) and {:.1f} MiB are free; {}",
        backend.device().str(), graph_options.batch, plan.total_bytes,
        static_cast<double>(plan.total_bytes) / kMib, static_cast<double>(free) / kMib, hint);
 }

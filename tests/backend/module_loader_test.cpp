@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "backend/backend.h"
+#include "core/format.h"
 #include "support/expect_error.h"
 #include "support/temp_folder.h"
 
@@ -17,7 +18,7 @@ namespace tanul::test {
 namespace {
 
 std::string module_file(const std::string& name) {
-  return std::string(TANUL_BINARY_DIR) + "/test_modules/" + name + ".so";
+  return fmt::format("{}/test_modules/{}.so", TANUL_BINARY_DIR, name);
 }
 
 LoadedModule load(const std::string& name) { return load_module({module_file(name)}); }
@@ -25,8 +26,7 @@ LoadedModule load(const std::string& name) { return load_module({module_file(nam
 void expect_outcome(const LoadedModule& loaded, ModuleOutcome outcome, const std::string& part) {
   EXPECT_EQ(static_cast<int>(loaded.outcome), static_cast<int>(outcome)) << loaded.reason;
   const std::string reason = loaded.reason + loaded.detail;
-  EXPECT_NE(reason.find(part), std::string::npos)
-      << "reason: " << reason << "\nlacks:  " << part;
+  EXPECT_NE(reason.find(part), std::string::npos) << "reason: " << reason << "\nlacks:  " << part;
   EXPECT_EQ(loaded.reason.find('\n'), std::string::npos) << loaded.reason;
 }
 
@@ -64,8 +64,7 @@ TEST(ModuleLoader, AFileThatIsNoLibrary) {
   const TempFolder folder;
   const std::string path = folder.path() + "/libtanul-cuda.so";
   std::ofstream(path) << "this is a text\n";
-  expect_outcome(load_module({path}), ModuleOutcome::cannot_load,
-                 path + " cannot be loaded: ");
+  expect_outcome(load_module({path}), ModuleOutcome::cannot_load, path + " cannot be loaded: ");
   std::ofstream(path, std::ios::trunc).close();  // of no bytes
   expect_outcome(load_module({path}), ModuleOutcome::cannot_load, "file too short");
 }
@@ -125,17 +124,22 @@ TEST_F(WithoutGpu, AutoIsTheCpuWithTheReason) {
 
 TEST_F(WithoutGpu, CudaIsAnErrorWithTheReason) {
   for (const char* name : {"cuda", "cuda:0", "cuda:7"}) {
-    expect_error(Code::device,
-                 "device \"" + std::string(name) +
-                     "\": no GPU can be used: there is no NVIDIA driver; \"auto\" trains on the CPU",
-                 [&] { find_device(name); });
+    expect_error(
+        Code::device,
+        fmt::format("device \"{}\": no GPU can be used: there is no NVIDIA driver; \"auto\" "
+                    "trains on the CPU",
+                    name),
+        [&] { find_device(name); });
   }
-  expect_error(Code::device, "cuda:0: there is no NVIDIA driver",
-               [] { open_backend({DeviceType::cuda, 0}, 0); });
+  expect_error(Code::device, "cuda:0: there is no NVIDIA driver", [] {
+    open_backend({DeviceType::cuda, 0}, 0);
+  });
 }
 
 TEST_F(WithoutGpu, InfoHasTheOutcome) {
   EXPECT_EQ(system_info().cuda, "no device: there is no NVIDIA driver");
+  EXPECT_EQ(system_info().cuda_versions,
+            "driver none, runtime 13.0, cuBLAS not found, cuDNN not found, code for sm_90");
   EXPECT_TRUE(system_info().gpus.empty());
 }
 

@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
@@ -102,6 +104,7 @@ std::vector<std::string> FakeCuda::leaks() const {
     leaks.push_back(fmt::format("{} memory of {} bytes", allocation.is_pinned ? "pinned" : "device",
                                 allocation.bytes));
   }
+  std::sort(leaks.begin(), leaks.end());  // not by address
   for (const auto& [number, stream] : streams_) leaks.push_back(fmt::format("stream {}", number));
   for (const auto& [number, event] : events_) leaks.push_back(fmt::format("event {}", number));
   for (const auto& [number, graph] : graphs_) leaks.push_back(fmt::format("graph {}", number));

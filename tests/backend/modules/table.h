@@ -4,11 +4,10 @@
 
 #include "kernels/backend_module.h"
 
-#define TANUL_TEST_MODULE(table)                                                     \
-  extern "C" __attribute__((visibility("default"))) const tanul::BackendModule*      \
-  tanul_backend() {                                                                  \
-    static const tanul::BackendModule module = table;                                \
-    return &module;                                                                  \
+#define TANUL_TEST_MODULE(table)                                                                  \
+  extern "C" __attribute__((visibility("default"))) const tanul::BackendModule* tanul_backend() { \
+    static const tanul::BackendModule module = table;                                             \
+    return &module;                                                                               \
   }
 
 inline tanul::BackendModule test_table() {
@@ -22,6 +21,10 @@ inline tanul::BackendModule test_table() {
   table.device_count = [](const BackendModule*, int32_t* count) {
     *count = 0;
     return 100;
+  };
+  table.info = [](const BackendModule*, ModuleInfo* info) {
+    *info = {"sm_90", "none", "13.0", "not found", "not found"};
+    return 0;
   };
   table.last_error = [](const BackendModule*) { return "there is no NVIDIA driver"; };
   return table;
