@@ -215,7 +215,10 @@ class FakeDeviceSees : public testing::Test {
     ASSERT_EQ(module_.allocate_pinned(device_, &pinned_, 4096), 0);
     ASSERT_EQ(text_of(fake_.violations()), "");
   }
-  void TearDown() override { module_.close(device_); }
+  void TearDown() override {
+    module_.destroy_stream(device_, stream_);
+    module_.close(device_);
+  }
 
   void expect_violation(const std::string& part) {
     ASSERT_FALSE(fake_.violations().empty()) << "nothing was seen; expected: " << part;

@@ -514,7 +514,8 @@ struct FakeCudaApi {
     }
     auto kernel = std::make_shared<QueuedKernel>(call);
     return fake.queue(stream, "cudaLaunchKernel", {[kernel, &fake] {
-                        ++fake.kernels_run_;
+                        if (++fake.kernels_run_ == fake.breaks_at_)
+                          fake.pending_error_ = kLaunchFailure;
                         if (fake.options_.runs_kernels) kernel->run();
                       }});
   }

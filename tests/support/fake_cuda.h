@@ -60,6 +60,8 @@ class FakeCuda {
   // The call that comes so many calls from now fails (1: the next); what frees or ends something does
   // so all the same.
   void fail_at(int64_t call) { fails_at_ = calls_ + call; }
+  // The kernel that runs as so many-th from now breaks a rule: CUDA tells when the host waits for it.
+  void break_kernel(int64_t kernel) { breaks_at_ = kernels_run_ + kernel; }
   // The name of the call that failed so; "" where it has not come yet.
   const std::string& failed_call() const { return failed_call_; }
 
@@ -118,7 +120,7 @@ class FakeCuda {
   std::map<int64_t, std::vector<Work>> graphs_;
   int64_t next_handle_ = 1;
   int64_t used_bytes_ = 0;
-  int64_t calls_ = 0, fails_at_ = 0, kernels_run_ = 0;
+  int64_t calls_ = 0, fails_at_ = 0, kernels_run_ = 0, breaks_at_ = 0;
   int access_depth_ = 0;
   int pending_error_ = 0;  // of work that ran
   std::map<std::string, int64_t> calls_of_;
