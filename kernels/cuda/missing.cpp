@@ -8,17 +8,6 @@
 namespace tanul {
 
 TANUL_MISSING(input_load);
-TANUL_MISSING(prelu_fwd);
-TANUL_MISSING(prelu_bwd);
-TANUL_MISSING(add_broadcast_fwd);
-TANUL_MISSING(subtract_fwd);
-TANUL_MISSING(multiply_fwd);
-TANUL_MISSING(divide_fwd);
-TANUL_MISSING(maximum_fwd);
-TANUL_MISSING(minimum_fwd);
-TANUL_MISSING(arithmetic_bwd);
-TANUL_MISSING(scale_shift_fwd);
-TANUL_MISSING(scale_shift_bwd);
 TANUL_MISSING(concat_fwd);
 TANUL_MISSING(concat_bwd);
 TANUL_MISSING(slice_fwd);
