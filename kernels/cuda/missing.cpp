@@ -7,15 +7,6 @@
 
 namespace tanul {
 
-TANUL_MISSING(input_load);
-TANUL_MISSING(concat_fwd);
-TANUL_MISSING(concat_bwd);
-TANUL_MISSING(slice_fwd);
-TANUL_MISSING(pad_fwd);
-TANUL_MISSING(pad_bwd);
-TANUL_MISSING(transpose_fwd);
-TANUL_MISSING(dropout_fwd);
-TANUL_MISSING(dropout_bwd);
 TANUL_MISSING(muon_update);
 
 }  // namespace tanul
