@@ -6,8 +6,9 @@
 //   elements  a thread moves an element of y: where the last axis stays the last, or a plane is narrow
 #include <algorithm>
 
-#include "kernels/cuda/divide.h"
+#include "kernels/cuda/broadcast.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/strided.h"
 #include "kernels/layout/transpose.h"
 
 namespace tanul {
@@ -56,46 +57,24 @@ struct Axes {
   }
 };
 
-// Some of the axes as one index: where its element i begins in x and y.
-struct Offsets {
-  int32_t count = 0;
-  int64_t elems = 1;
-  Divider extents[kMaxOperandRank];
-  int64_t x_strides[kMaxOperandRank];
-  int64_t y_strides[kMaxOperandRank];
-
-  // All axes but `a` and `b`.
-  Offsets(const Axes& axes, int a, int b) {
-    for (int i = 0; i < axes.count; ++i) {
-      if (i == a || i == b) continue;
-      extents[count] = Divider(axes.extents[i]);
-      x_strides[count] = axes.x_strides[i];
-      y_strides[count++] = axes.y_strides[i];
-      elems *= axes.extents[i];
-    }
+// All axes but `a` and `b` as one index: where its element i begins in x and y.
+using Planes = BroadcastAxes<2>;
+Planes planes_of(const Axes& axes, int a, int b) {
+  Planes planes;
+  for (int i = 0; i < axes.count; ++i) {
+    if (i != a && i != b) planes.add_outer(axes.extents[i], {axes.x_strides[i], axes.y_strides[i]});
   }
-  struct Place {
-    int64_t x, y;
-  };
-  __device__ Place at(int64_t i) const {
-    Place place{0, 0};
-    for (int32_t axis = 0; axis < count; ++axis) {
-      const Divider::Split split = extents[axis].split(i);
-      place.x += split.rest * x_strides[axis];
-      place.y += split.rest * y_strides[axis];
-      i = split.quotient;
-    }
-    return place;
-  }
-};
+  return planes;
+}
 
-__global__ void transpose_elements_kernel(Offsets axes, const float* x, float* y) {
-  for (int64_t i = grid_thread(); i < axes.elems; i += grid_threads()) y[i] = x[axes.at(i).x];
+__global__ void transpose_elements_kernel(StridedAxes axes, const float* x, float* y) {
+  for (int64_t i = grid_thread(); i < axes.elems; i += grid_threads()) y[i] = x[axes.offset(i)];
 }
 
 int launch_elements(Stream* stream, const StepArgs& args) {
   const Axes axes(args.in[0], args.params_as<TransposeParams>());
-  const Offsets all(axes, -1, -1);
+  StridedAxes all;
+  for (int i = 0; i < axes.count; ++i) all.add_outer(axes.extents[i], axes.x_strides[i]);
   return launch(stream, transpose_elements_kernel, blocks_for(all.elems), kBlockThreads, all,
                 args.in[0].as<float>(), args.out[0].as<float>());
 }
@@ -107,7 +86,7 @@ struct Plane {
   int64_t column_tiles() const { return ceil_div(columns, kTile); }
 };
 
-__global__ void transpose_tiles_kernel(Offsets planes, Plane plane, Divider column_tiles,
+__global__ void transpose_tiles_kernel(Planes planes, Plane plane, Divider column_tiles,
                                        const float* x, float* y) {
   constexpr int kStride = kTile + 1;  // columns of a tile lie in different banks
   TANUL_SHARED(float, tile, kTile* kStride);
@@ -115,16 +94,16 @@ __global__ void transpose_tiles_kernel(Offsets planes, Plane plane, Divider colu
   const int64_t row0 = split.quotient * kTile, column0 = split.rest * kTile;
   const int lane = static_cast<int>(threadIdx.x), first = static_cast<int>(threadIdx.y);
   for (int64_t i = blockIdx.y; i < planes.elems; i += gridDim.y) {
-    const Offsets::Place place = planes.at(i);
+    const Planes::Offsets place = planes.offsets(i);
     for (int r = first; r < kTile; r += kTileRows) {
       if (row0 + r < plane.rows && column0 + lane < plane.columns) {
-        tile[r * kStride + lane] = x[place.x + (row0 + r) * plane.x_stride + column0 + lane];
+        tile[r * kStride + lane] = x[place.at[0] + (row0 + r) * plane.x_stride + column0 + lane];
       }
     }
     __syncthreads();
     for (int c = first; c < kTile; c += kTileRows) {
       if (column0 + c < plane.columns && row0 + lane < plane.rows) {
-        y[place.y + (column0 + c) * plane.y_stride + row0 + lane] = tile[lane * kStride + c];
+        y[place.at[1] + (column0 + c) * plane.y_stride + row0 + lane] = tile[lane * kStride + c];
       }
     }
     __syncthreads();
@@ -144,7 +123,7 @@ int launch_tiles(Stream* stream, const StepArgs& args) {
   const Axes axes(args.in[0], args.params_as<TransposeParams>());
   const int inner = axes.last_of_x();
   const Plane plane{axes.extents[0], axes.extents[inner], axes.x_strides[0], axes.y_strides[inner]};
-  const Offsets planes(axes, 0, inner);
+  const Planes planes = planes_of(axes, 0, inner);
   const Dim3 grid{static_cast<uint32_t>(plane.row_tiles() * plane.column_tiles()),
                   static_cast<uint32_t>(std::min<int64_t>(planes.elems, 65535)), 1};
   return launch(stream, transpose_tiles_kernel, grid, Dim3{kTile, kTileRows, 1}, planes, plane,
