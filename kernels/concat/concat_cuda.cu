@@ -33,7 +33,7 @@ struct Parts {
   }
   // Where element i of the whole lies in its part; null where that is left out.
   __device__ float* at(int64_t i) const {
-    const Divider::Split split = whole.split(i);
+    const auto split = whole.split(i);
     int part = 0;
     while (split.rest >= begin[part + 1]) ++part;
     if (data[part] == nullptr) return nullptr;

@@ -73,9 +73,8 @@ struct BroadcastAxes {
   __device__ Offsets offsets(int64_t i) const {
     Offsets of{};
     for (int32_t axis = 0; axis < count; ++axis) {
-      const Divider::Split split = axis + 1 < count ? extents[axis].split(i) : Divider::Split{0, i};
-      for (int k = 0; k < kCount; ++k) of.at[k] += split.rest * strides[axis].at[k];
-      i = split.quotient;
+      const int64_t at = axis + 1 < count ? split_off(extents[axis], i) : i;
+      for (int k = 0; k < kCount; ++k) of.at[k] += at * strides[axis].at[k];
     }
     return of;
   }

@@ -40,13 +40,12 @@ __global__ void pad_fwd_kernel(PadAxes axes, const float* x, float* y) {
     int64_t rest = i, from = 0, step = 1;
     bool is_inside = true;
     for (int axis = axes.count - 1; axis >= 0; --axis) {
-      const Divider::Split split = axes.outer[axis].split(rest);
       const int64_t extent = axes.inner[axis].divisor;
-      const int64_t at = pad_source(axes.mode, split.rest, axes.begin[axis], extent);
+      const int64_t at =
+          pad_source(axes.mode, split_off(axes.outer[axis], rest), axes.begin[axis], extent);
       is_inside = is_inside && at >= 0;
       from += at * step;
       step *= extent;
-      rest = split.quotient;
     }
     y[i] = is_inside ? x[from] : axes.value;
   }
@@ -101,9 +100,7 @@ __global__ void pad_bwd_kernel(PadAxes axes, const float* dy, float* dx) {
 #pragma unroll
     for (int axis = kMaxOperandRank - 1; axis >= 0; --axis) {  // indices known: `at` in registers
       if (axis >= axes.count) continue;
-      const Divider::Split split = axes.inner[axis].split(rest);
-      at[axis] = split.rest;
-      rest = split.quotient;
+      at[axis] = split_off(axes.inner[axis], rest);
     }
     dx[i] = sum_places<0>(axes, at, 0, dy, 0.0f);
   }

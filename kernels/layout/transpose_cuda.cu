@@ -90,7 +90,7 @@ __global__ void transpose_tiles_kernel(Planes planes, Plane plane, Divider colum
                                        const float* x, float* y) {
   constexpr int kStride = kTile + 1;  // columns of a tile lie in different banks
   TANUL_SHARED(float, tile, kTile* kStride);
-  const Divider::Split split = column_tiles.split(blockIdx.x);
+  const auto split = column_tiles.split(static_cast<int64_t>(blockIdx.x));
   const int64_t row0 = split.quotient * kTile, column0 = split.rest * kTile;
   const int lane = static_cast<int>(threadIdx.x), first = static_cast<int>(threadIdx.y);
   for (int64_t i = blockIdx.y; i < planes.elems; i += gridDim.y) {
