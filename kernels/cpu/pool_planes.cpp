@@ -22,7 +22,7 @@
 #ifndef TANUL_POOL_PLANES_ONCE
 #define TANUL_POOL_PLANES_ONCE
 namespace tanul::cpu {
-constexpr int64_t kPoolBuffer = 2048;      // of several rows with their margins, on the stack
+constexpr int64_t kPoolBuffer = 2048;       // of several rows with their margins, on the stack
 constexpr int64_t kMostPoolColumns = 1024;  // of one
 constexpr int64_t kPoolSlack = 64;          // two vectors may begin at the last column
 constexpr int64_t kMostPoolKernel = 32;
@@ -237,7 +237,8 @@ void AveragePoolPlaneBwd(const PoolPlane& plane, const float* dy, const float* c
   float spread[kPoolBuffer + kPoolSlack];
   const int64_t columns = pool_columns(plane);
   const int64_t batch = std::min(kRows, pool_batch(plane, columns));
-  const int64_t row = plane.Q + kMostPoolKernel;  // of shares, the zeros in front of the next one included
+  const int64_t row =
+      plane.Q + kMostPoolKernel;  // of shares, the zeros in front of the next one included
   std::fill(shares, shares + kMostPoolKernel + batch * row + kPoolSlack, 0.0f);
   int64_t written = 0;  // rows of dx
   const auto clear_to = [&](int64_t end) {

@@ -25,6 +25,7 @@ void max_pool_plane(const PoolPlane& plane, const float* x, float* y, int32_t* a
 void average_pool_plane(const PoolPlane& plane, const float* x, const float* counts, float* y);
 // dx [H, W] from dy [P, Q]: the shares dy / counts of a row of windows are added from right to left, and
 // the sums of these rows from the top to the bottom.
-void average_pool_plane_bwd(const PoolPlane& plane, const float* dy, const float* counts, float* dx);
+void average_pool_plane_bwd(const PoolPlane& plane, const float* dy, const float* counts,
+                            float* dx);
 
 }  // namespace tanul::cpu

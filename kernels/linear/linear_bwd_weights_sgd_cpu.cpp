@@ -45,7 +45,7 @@ struct Problem {
   float* w;
   float* v;  // or null
   cpu::SgdRates rates;
-  int64_t wide;  // columns of a panel
+  int64_t wide;   // columns of a panel
   float* dy;      // packed, see pack_dy()
   float* panels;  // [chunk][panel][samples of the chunk][wide]
 
@@ -65,8 +65,8 @@ void pack_x(const Problem& p, int64_t i) {
     if (columns < p.wide) {
       std::memset(panel, 0, static_cast<size_t>(p.depth(chunk) * p.wide) * sizeof(float));
     }
-    cpu::copy_rows(p.x + chunk * kLinearDepth * p.C + i * p.wide, p.C, p.depth(chunk), columns, panel,
-                   p.wide);
+    cpu::copy_rows(p.x + chunk * kLinearDepth * p.C + i * p.wide, p.C, p.depth(chunk), columns,
+                   panel, p.wide);
   }
 }
 
@@ -137,8 +137,8 @@ int launch(Stream* stream, const StepArgs& args) {
   const Blocks rows = cpu::blocks_about(K, ceil_div(K, kItemRows), 8);
   const double flops =
       2.0 * static_cast<double>(N) * static_cast<double>(K) * static_cast<double>(C);
-  const auto items = static_cast<int64_t>(
-      std::min(flops / kFlopsPerItem, static_cast<double>(cpu::kTilesWanted)));
+  const auto items =
+      static_cast<int64_t>(std::min(flops / kFlopsPerItem, static_cast<double>(cpu::kTilesWanted)));
   const Blocks columns = cpu::blocks_about(C, items / rows.count, kTileColumns);
   cpu::parallel_for(stream, rows.count * columns.count, [&](int64_t item, int worker) {
     const int64_t i = item / columns.count, j = item % columns.count;

@@ -128,7 +128,8 @@ const char* supports(const StepArgs& args) {
   if (N < kFewestSamples || N * 8 < ceil_div(N, kMostLanes) * kMostLanes * 7) {
     return "fewer than 32 samples, or many lanes without one";
   }
-  if (K < kFewestRows) return "fewer than 64 outputs: x would be transposed for too little arithmetic";
+  if (K < kFewestRows)
+    return "fewer than 64 outputs: x would be transposed for too little arithmetic";
   return nullptr;
 }
 

@@ -244,6 +244,7 @@ void fuse_updates(Graph& graph, std::vector<Chain>& chains) {
     const ValueId w = update.in[0], g = update.in[1];
     const size_t at = maker[static_cast<size_t>(g)];
     if (at == kNowhere || graph.nodes[at].kind != OpKind::linear_bwd_weights) continue;
+    if (g != graph.nodes[at].out[0]) continue;  // the bias
     if (readers[static_cast<size_t>(g)] != 0 || graph.value(g).keep) continue;
     const Node& gradient = graph.nodes[at];
     const Shape& x = graph.value(gradient.in[0]).shape;

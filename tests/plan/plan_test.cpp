@@ -175,6 +175,17 @@ TEST(Plan, SgdBecomesPartOfTheStepThatMakesTheGradient) {
             (Names{"linear_fwd", "linear_bwd_data", "linear_bwd_weights_sgd", "sgd_update"}));
 }
 
+// Whose gradient is larger than x here, too.
+TEST(Plan, TheBiasOfALinearLayerIsUpdatedOnItsOwn) {
+  ModelBuilder m;
+  m.softmax_cross_entropy(m.linear(m.input({4}), {.out = 30}));
+  Names steps;
+  for (const StepInfo& step : make_plan(m.build(), {.device = "cpu", .batch = 1}).steps) {
+    if (step.layer == "linear1") steps.push_back(step.op);
+  }
+  EXPECT_EQ(steps, (Names{"linear_fwd", "linear_bwd_weights_sgd", "sgd_update"}));
+}
+
 TEST(Plan, TheUpdateStaysAStepOfItsOwn) {
   const Sgd sgd{.lr = 0.1f, .momentum = 0.9f};
   const Names apart{"linear_fwd", "relu_bwd", "linear_bwd_weights", "sgd_update", "sgd_update"};
