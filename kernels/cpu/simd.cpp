@@ -253,28 +253,31 @@ void AffineU8(const uint8_t* x, float* y, int64_t n, float scale, float shift) {
   }
 }
 
-void SgdUpdate(float* w, const float* g, float* v, int64_t n, float lr, float momentum,
-               float dampening, float weight_decay, bool nesterov, bool first_step,
-               float grad_scale) {
+void SgdUpdate(float* w, float* v, int64_t ld, const float* g, int64_t ld_g, int64_t rows,
+               int64_t columns, const SgdRates& rates) {
   const D d;
-  const V rate = hn::Set(d, lr);
-  const V keep = hn::Set(d, momentum);
-  const V fresh = hn::Set(d, 1.0f - dampening);
-  const V decay = hn::Set(d, weight_decay);
-  const V factor = hn::Set(d, grad_scale);
-  for_vectors(n, [&](int64_t i, const auto& load, const auto& store) HWY_ATTR {
-    const V weight = load(w + i);
-    const V gradient = hn::MulAdd(decay, weight, hn::Mul(load(g + i), factor));
-    V step = gradient;
-    if (v != nullptr) {
-      if (!first_step) {
-        step = hn::MulAdd(keep, load(v + i), hn::Mul(fresh, gradient));
+  const V rate = hn::Set(d, rates.lr);
+  const V keep = hn::Set(d, rates.momentum);
+  const V fresh = hn::Set(d, 1.0f - rates.dampening);
+  const V decay = hn::Set(d, rates.weight_decay);
+  const V factor = hn::Set(d, rates.grad_scale);
+  const bool first_step = rates.first_step, nesterov = rates.nesterov;
+  for (int64_t r = 0; r < rows; ++r, w += ld, g += ld_g) {
+    for_vectors(columns, [&](int64_t i, const auto& load, const auto& store) HWY_ATTR {
+      const V weight = load(w + i);
+      const V gradient = hn::MulAdd(decay, weight, hn::Mul(load(g + i), factor));
+      V step = gradient;
+      if (v != nullptr) {
+        if (!first_step) {
+          step = hn::MulAdd(keep, load(v + i), hn::Mul(fresh, gradient));
+        }
+        store(step, v + i);
+        if (nesterov) step = hn::MulAdd(keep, step, gradient);
       }
-      store(step, v + i);
-      if (nesterov) step = hn::MulAdd(keep, step, gradient);
-    }
-    store(hn::NegMulAdd(rate, step, weight), w + i);
-  });
+      store(hn::NegMulAdd(rate, step, weight), w + i);
+    });
+    if (v != nullptr) v += ld;
+  }
 }
 
 void AdamUpdate(float* w, const float* g, float* m, float* v, int64_t n, float step_size,
@@ -532,11 +535,12 @@ void affine_u8(const uint8_t* x, float* y, int64_t n, float scale, float shift) 
   HWY_DYNAMIC_DISPATCH(AffineU8)(x, y, n, scale, shift);
 }
 
-void sgd_update(float* w, const float* g, float* v, int64_t n, float lr, float momentum,
-                float dampening, float weight_decay, bool nesterov, bool first_step,
-                float grad_scale) {
-  HWY_DYNAMIC_DISPATCH(SgdUpdate)
-  (w, g, v, n, lr, momentum, dampening, weight_decay, nesterov, first_step, grad_scale);
+void sgd_update(float* w, const float* g, float* v, int64_t n, const SgdRates& rates) {
+  HWY_DYNAMIC_DISPATCH(SgdUpdate)(w, v, n, g, n, 1, n, rates);
+}
+void sgd_update_rows(float* w, float* v, int64_t ld, const float* g, int64_t ld_g, int64_t rows,
+                     int64_t columns, const SgdRates& rates) {
+  HWY_DYNAMIC_DISPATCH(SgdUpdate)(w, v, ld, g, ld_g, rows, columns, rates);
 }
 void adam_update(float* w, const float* g, float* m, float* v, int64_t n, float step_size,
                  float beta1, float beta2, float eps, float inv_sqrt_correction2,

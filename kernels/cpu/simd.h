@@ -38,12 +38,18 @@ void bias_row_activation(float* y, const float* bias, int64_t n, ActivationKind 
 // y[i] = x[i] scale + shift
 void affine_u8(const uint8_t* x, float* y, int64_t n, float scale, float shift);
 
+struct SgdRates {
+  float lr, momentum, dampening, weight_decay;
+  bool nesterov, first_step;
+  float grad_scale;
+};
 // See optim.h. g is multiplied by grad_scale first.
 //   g = grad_scale g + weight_decay w;  v = first_step ? g : momentum v + (1 - dampening) g
 //   w -= lr (nesterov ? g + momentum v : v);  v null: w -= lr g
-void sgd_update(float* w, const float* g, float* v, int64_t n, float lr, float momentum,
-                float dampening, float weight_decay, bool nesterov, bool first_step,
-                float grad_scale);
+void sgd_update(float* w, const float* g, float* v, int64_t n, const SgdRates& rates);
+// The same for w and v [rows, columns] with rows `ld` floats apart, and g with rows ld_g apart.
+void sgd_update_rows(float* w, float* v, int64_t ld, const float* g, int64_t ld_g, int64_t rows,
+                     int64_t columns, const SgdRates& rates);
 //   w *= decay_factor;  g = grad_scale g + l2 w;  m = beta1 m + (1 - beta1) g;
 //   v = beta2 v + (1 - beta2) g^2;  w -= step_size m / (sqrt(v) inv_sqrt_correction2 + eps)
 void adam_update(float* w, const float* g, float* m, float* v, int64_t n, float step_size,

@@ -7,6 +7,8 @@
 // read once for each block of rows and should stay in the first-level cache.
 #include "kernels/cpu/strided_gemm.h"
 
+#include <algorithm>
+
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/strided_gemm.cpp"
@@ -75,8 +77,65 @@ HWY_NOINLINE void compute_block(const StridedGemm& gemm, const float* HWY_RESTRI
   }
 }
 
+// A line that another core has read is taken from it here and not while it is being stored to.
+inline void prefetch_to_write(const float* p) {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*p));  // does nothing where the machine does not have it
+#else
+  __builtin_prefetch(p, 1, 2);
+#endif
+}
+
+// Fetches what is upcoming, a share of its lines behind each of `blocks` blocks.
+class Fetcher {
+ public:
+  Fetcher(const StridedGemm& gemm, int64_t blocks) : regions_(gemm.upcoming) {
+    int64_t lines = 0;
+    for (const Upcoming& region : gemm.upcoming) lines += region.rows * lines_of(region);
+    share_ = (lines + blocks - 1) / std::max<int64_t>(1, blocks);
+    find_row();
+  }
+
+  void fetch_share() {
+    for (int64_t i = 0; i < share_ && region_ < kMostUpcoming; ++i) {
+      if (regions_[region_].is_written) {
+        prefetch_to_write(at_);
+      } else {
+        __builtin_prefetch(at_, 0, 2);
+      }
+      at_ += kLineFloats;
+      if (--left_ > 0) continue;
+      ++row_;
+      find_row();
+    }
+  }
+
+ private:
+  static constexpr int64_t kLineFloats = 16;
+  static int64_t lines_of(const Upcoming& region) {  // of a row
+    return (region.floats + kLineFloats - 1) / kLineFloats;
+  }
+  void find_row() {
+    while (region_ < kMostUpcoming &&
+           (row_ == regions_[region_].rows || regions_[region_].floats == 0)) {
+      ++region_;
+      row_ = 0;
+    }
+    if (region_ == kMostUpcoming) return;
+    at_ = regions_[region_].data + row_ * regions_[region_].row;
+    left_ = lines_of(regions_[region_]);
+  }
+
+  const Upcoming* regions_;
+  int64_t share_ = 0;
+  int region_ = 0;
+  int64_t row_ = 0;
+  const float* at_ = nullptr;
+  int64_t left_ = 0;  // lines of this row
+};
+
 template <int kVectors, Order kOrder>
-void compute_panel(const StridedGemm& gemm, const float* b, float* c) {
+void compute_panel(const StridedGemm& gemm, const float* b, float* c, Fetcher& fetcher) {
   const int64_t panels = (gemm.rows + kMaxRows - 1) / kMaxRows;
   int64_t row = 0;
   for (int64_t panel = 0; panel < panels; ++panel) {
@@ -99,6 +158,7 @@ void compute_panel(const StridedGemm& gemm, const float* b, float* c) {
 #endif
     }
     row += rows;
+    fetcher.fetch_share();
   }
 }
 
@@ -107,11 +167,13 @@ void compute(const StridedGemm& gemm) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
   const float* b = gemm.b;
   float* c = gemm.c;
+  const int64_t row_blocks = (gemm.rows + kMaxRows - 1) / kMaxRows;
+  Fetcher fetcher(gemm, row_blocks * ((gemm.vectors + 1) / 2));
   int64_t vector = 0;
   for (; vector + 2 <= gemm.vectors; vector += 2, b += gemm.b_panel, c += 2 * lanes) {
-    compute_panel<2, kOrder>(gemm, b, c);
+    compute_panel<2, kOrder>(gemm, b, c, fetcher);
   }
-  if (vector < gemm.vectors) compute_panel<1, kOrder>(gemm, b, c);
+  if (vector < gemm.vectors) compute_panel<1, kOrder>(gemm, b, c, fetcher);
 }
 
 void Multiply(const StridedGemm& gemm) {

@@ -2,6 +2,7 @@
 // Fully connected layer: definitions. Formulas and operands are in linear.h.
 #include "kernels/activation/activation_op.h"
 #include "kernels/linear/linear.h"
+#include "kernels/optim/optim_checks.h"
 
 namespace tanul {
 
@@ -52,7 +53,7 @@ void infer_linear_bwd_data(InferContext& context) {
   context.add_out({context.shape(0)[0], context.shape(1)[1]});
 }
 
-void infer_linear_bwd_weights(InferContext& context) {
+void check_x_and_dy(const InferContext& context) {
   check_matrix(context, 0, "x", "[N, C]");
   check_matrix(context, 1, "dy", "[N, K]");
   const Shape& x = context.shape(0);
@@ -60,12 +61,34 @@ void infer_linear_bwd_weights(InferContext& context) {
   if (x[0] != dy[0]) {
     context.reject("x has {} samples but dy has {} (x {}, dy {})", x[0], dy[0], x.str(), dy.str());
   }
+}
+
+void infer_linear_bwd_weights(InferContext& context) {
+  check_x_and_dy(context);
+  const Shape& x = context.shape(0);
+  const Shape& dy = context.shape(1);
   context.add_out({dy[1], x[1]});
   if (context.params<LinearParams>().has_bias != 0) {
     context.add_out({dy[1]});
   } else {
     context.add_no_out();
   }
+}
+
+// Writes into values that exist: declares no outputs.
+void infer_linear_bwd_weights_sgd(InferContext& context) {
+  check_x_and_dy(context);
+  const Shape w{context.shape(1)[1], context.shape(0)[1]};
+  for (int i : {2, 3}) {
+    if (i == 3 && !context.has(i)) continue;
+    if (context.dtype(i) != DType::f32 || context.shape(i) != w) {
+      context.reject("{} is f32 [K, C] = {}, got {} {}", i == 2 ? "w" : "the velocity", w.str(),
+                     dtype_name(context.dtype(i)), context.shape(i).str());
+    }
+  }
+  const SgdParams& sgd = context.params<LinearSgdParams>().sgd;
+  optim::check_decay_and_scale(context, sgd.weight_decay, sgd.lr_scale);
+  optim::check_sgd(context, sgd, context.has(3));
 }
 
 void grad_linear(GradContext& context) {
@@ -97,6 +120,9 @@ double flops_linear_bwd_data(const StepArgs& args) {
 double flops_linear_bwd_weights(const StepArgs& args) {
   return product_flops(args.in[0], args.in[1].dims[1]) + static_cast<double>(args.in[1].elems());
 }
+double flops_linear_bwd_weights_sgd(const StepArgs& args) {
+  return flops_linear_bwd_weights(args) + 7 * static_cast<double>(args.in[2].elems());
+}
 
 }  // namespace
 
@@ -118,6 +144,13 @@ const OpDef op_linear_bwd_weights = {
     .doc = "dw = dy^T x, db = column sums of dy",
     .infer = infer_linear_bwd_weights,
     .flops = flops_linear_bwd_weights,
+};
+
+const OpDef op_linear_bwd_weights_sgd = {
+    .doc = "dw = dy^T x, db = column sums of dy, and w, v = sgd_update(w, dw, v)",
+    .infer = infer_linear_bwd_weights_sgd,
+    .flops = flops_linear_bwd_weights_sgd,
+    .in_place = {{2, 0}, {3, 1}},
 };
 
 }  // namespace tanul

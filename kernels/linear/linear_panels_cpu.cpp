@@ -7,9 +7,10 @@
 //
 // A work item is a rectangle of the result: all its rows times two vectors of columns at a time. The
 // right operand of such a panel is copied (for fwd: transposed) kDepth steps at a time into half of the
-// first-level cache, and used for all rows before the next steps; the left operand is read where it
-// lies. Copying costs 1 / rows of the arithmetic: a GEMM called once for each rectangle copies both
-// operands again for each of them.
+// first-level cache, and used for all rows before the next steps. The left operand is packed once, so
+// that the rows of a block lie side by side: rows of a power of two would share a set of the cache.
+// Copying costs 1 / rows and 1 / columns of the arithmetic. What comes next is fetched meanwhile: the
+// next panel.
 //
 // Neighbouring items go to one worker, so that with few samples each worker reads in fwd the rows of w
 // that it makes the gradient of and updates.
@@ -32,7 +33,7 @@ namespace {
 using cpu::Blocks;
 using cpu::ceil_div;
 
-constexpr int64_t kDepth = 128;
+constexpr int64_t kDepth = kLinearDepth;
 constexpr int64_t kMostRows = 256;  // their left operand, kDepth steps: 128 KiB
 constexpr int64_t kLineFloats = 16;
 constexpr double kFlopsPerItem = 2e6;
@@ -43,11 +44,12 @@ int64_t scratch_elems() { return (kDepth + kMostRows) * 2 * kLineFloats; }
 // c [m, n] = a [m, k] b [k, n]
 struct Product {
   int64_t m, n, k;
-  const float* a;  // [m, k], rows a_row apart
-  int64_t a_row;
+  const float* a;  // packed: [chunk of kDepth steps][m][steps of the chunk]
   const float* b;  // [k, n], or [n, k] where it is transposed
   bool is_b_transposed;
   float* c;
+
+  int64_t depth(int64_t t) const { return std::min(kDepth, k - t); }
 };
 
 struct Cut {
@@ -70,68 +72,82 @@ struct Cut {
   }
 };
 
+int64_t packed_elems(const Operand& a) { return ceil_div(a.elems(), kLineFloats) * kLineFloats; }
+// a [m, k] as Product::a
+void pack(Stream* stream, const float* a, int64_t m, int64_t k, float* packed) {
+  cpu::parallel_for(stream, ceil_div(k, kDepth), [&](int64_t chunk, int) {
+    const int64_t t = chunk * kDepth, depth = std::min(kDepth, k - t);
+    cpu::copy_rows(a + t, k, m, depth, packed + t * m, depth);
+  });
+}
+
 // Steps [t, t + depth) of the columns [j, j + columns) of b as [depth, panel_columns()]. What lies
 // behind `columns` is 0.
-void copy_panel(const Product& p, int64_t t, int64_t depth, int64_t j, int64_t columns,
-                float* panel) {
-  const int64_t wide = panel_columns();
+void copy_panel(const Product& p, int64_t t, int64_t j, int64_t columns, float* panel) {
+  const int64_t wide = panel_columns(), depth = p.depth(t);
   if (columns < wide) std::memset(panel, 0, static_cast<size_t>(depth * wide) * sizeof(float));
   if (p.is_b_transposed) {
     cpu::transpose(p.b + j * p.k + t, p.k, columns, depth, panel, wide);
-    return;
+  } else {
+    cpu::copy_rows(p.b + t * p.n + j, p.n, depth, columns, panel, wide);
   }
-  // A row of b is often 4 KiB from the next one, which no hardware prefetcher follows; what comes next
-  // is fetched while this panel is multiplied.
-  const bool is_last = t + depth == p.k;
-  const float* next = p.b + (is_last ? j + columns : (t + depth) * p.n + j);
-  const int64_t next_rows = !is_last ? p.k - t - depth : j + 2 * columns <= p.n ? depth : 0;
-  for (int64_t i = 0; i < depth; ++i) {
-    std::memcpy(panel + i * wide, p.b + (t + i) * p.n + j,
-                static_cast<size_t>(columns) * sizeof(float));
-    if (i >= next_rows) continue;
-    for (int64_t c = 0; c < columns; c += kLineFloats) __builtin_prefetch(next + i * p.n + c);
+}
+// What copy_panel() will read of the panel that begins at column j, where there is one.
+cpu::Upcoming upcoming_panel(const Product& p, int64_t t, int64_t j) {
+  const int64_t depth = p.depth(t), columns = std::min(panel_columns(), p.n - j);
+  return p.is_b_transposed ? cpu::Upcoming{p.b + j * p.k + t, columns, p.k, depth}
+                           : cpu::Upcoming{p.b + t * p.n + j, depth, p.n, columns};
+}
+
+cpu::StridedGemm gemm_of_panel(const float* panel, int64_t columns, float* c, int64_t c_row) {
+  cpu::StridedGemm gemm;
+  gemm.vectors = ceil_div(columns, panel_columns() / 2);
+  gemm.a_step = 1;
+  gemm.b = panel;
+  gemm.b_panel = 0;
+  gemm.b_step = panel_columns();
+  gemm.c = c;
+  gemm.c_row = c_row;
+  return gemm;
+}
+
+// The rows [row, row + rows) of c, columns [j, j + columns), at most panel_columns() of them.
+void compute_panel(const Product& p, int64_t row, int64_t rows, int64_t j, int64_t columns,
+                   float* scratch) {
+  const int64_t wide = panel_columns();
+  float* panel = scratch;
+  float* tile = scratch + kDepth * wide;  // [rows, wide]
+  float* c = p.c + row * p.n + j;
+  const bool is_direct = p.k <= kDepth && columns % (wide / 2) == 0;
+  cpu::StridedGemm gemm =
+      gemm_of_panel(panel, columns, is_direct ? c : tile, is_direct ? p.n : wide);
+  gemm.rows = rows;
+  for (int64_t t = 0; t < p.k; t += kDepth) {
+    const bool is_last = t + kDepth >= p.k;
+    gemm.depth = gemm.a_row = p.depth(t);
+    copy_panel(p, t, j, columns, panel);
+    gemm.a = p.a + t * p.m + row * gemm.depth;
+    gemm.accumulate = t > 0;
+    gemm.upcoming[0] =
+        is_last ? upcoming_panel(p, 0, j + columns) : upcoming_panel(p, t + kDepth, j);
+    cpu::strided_gemm(gemm);
   }
+  if (!is_direct) cpu::copy_rows(tile, wide, rows, columns, c, p.n);
 }
 
 // The rows [row, row + rows) of c, columns [begin, end).
 void compute(const Product& p, int64_t row, int64_t rows, int64_t begin, int64_t end,
              float* scratch) {
-  const int64_t wide = panel_columns(), lanes = wide / 2;
-  float* panel = scratch;
-  float* tail = scratch + kDepth * wide;  // [rows, wide]: columns that do not fill vectors
+  const int64_t wide = panel_columns();
   for (int64_t j = begin; j < end; j += wide) {
-    const int64_t columns = std::min(wide, end - j);
-    const bool is_whole = columns % lanes == 0;
-    float* out = p.c + row * p.n + j;
-    cpu::StridedGemm gemm;
-    gemm.rows = rows;
-    gemm.vectors = ceil_div(columns, lanes);
-    gemm.a_row = p.a_row;
-    gemm.a_step = 1;
-    gemm.b = panel;
-    gemm.b_panel = 0;
-    gemm.b_step = wide;
-    gemm.c = is_whole ? out : tail;
-    gemm.c_row = is_whole ? p.n : wide;
-    for (int64_t t = 0; t < p.k; t += kDepth) {
-      gemm.depth = std::min(kDepth, p.k - t);
-      copy_panel(p, t, gemm.depth, j, columns, panel);
-      gemm.a = p.a + row * p.a_row + t;
-      gemm.accumulate = t > 0;
-      cpu::strided_gemm(gemm);
-    }
-    if (is_whole) continue;
-    for (int64_t i = 0; i < rows; ++i) {
-      std::memcpy(out + i * p.n, tail + i * wide, static_cast<size_t>(columns) * sizeof(float));
-    }
+    compute_panel(p, row, rows, j, std::min(wide, end - j), scratch);
   }
 }
 
 // `finish(row, column, columns)` is called for each row of a rectangle while it is in cache.
 template <typename Finish>
-void multiply(Stream* stream, const StepArgs& args, int64_t scratch_at, const Product& p,
-              const Cut& cut, const Finish& finish) {
-  float* scratch = static_cast<float*>(args.workspace) + scratch_at;
+void multiply(Stream* stream, const Product& p, const Cut& cut, float* scratch,
+              const Finish& finish) {
   cpu::parallel_for(stream, cut.count(), [&](int64_t item, int worker) {
     const int64_t i = cut.row_block(item), j = cut.column_block(item);
     const int64_t row = cut.rows.begin(i), rows = cut.rows.length(i);
@@ -140,9 +156,13 @@ void multiply(Stream* stream, const StepArgs& args, int64_t scratch_at, const Pr
     for (int64_t r = row; r < row + rows; ++r) finish(r, column, columns);
   });
 }
+void multiply(Stream* stream, const Product& p, const Cut& cut, float* scratch) {
+  multiply(stream, p, cut, scratch, [](int64_t, int64_t, int64_t) {});
+}
 
-int64_t scratch_bytes(int threads) {
-  return threads * scratch_elems() * static_cast<int64_t>(sizeof(float));
+// The packed left operand, behind it the scratch of the workers.
+int64_t bytes_needed(const Operand& left, int threads) {
+  return (packed_elems(left) + threads * scratch_elems()) * static_cast<int64_t>(sizeof(float));
 }
 
 const char* refuse(int64_t m, int64_t n) {
@@ -159,15 +179,19 @@ const char* supports(const StepArgs& args) {
   return refuse(args.in[0].dims[0], args.in[1].dims[0]);
 }
 
-int64_t workspace_bytes(const StepArgs&, int threads) { return scratch_bytes(threads); }
+int64_t workspace_bytes(const StepArgs& args, int threads) {
+  return bytes_needed(args.in[0], threads);
+}
 
 int launch(Stream* stream, const StepArgs& args) {
   const int64_t N = args.in[0].dims[0], C = args.in[0].dims[1], K = args.in[1].dims[0];
   const float* b = args.in_count > 2 && args.in[2].present() ? args.in[2].as<float>() : nullptr;
   float* y = args.out[0].as<float>();
+  float* packed = static_cast<float*>(args.workspace);
   const ActivationKind activation = args.params_as<LinearParams>().activation;
-  const Product p{N, K, C, args.in[0].as<float>(), C, args.in[1].as<float>(), true, y};
-  multiply(stream, args, 0, p, Cut(N, K, C, N < K),
+  pack(stream, args.in[0].as<float>(), N, C, packed);
+  const Product p{N, K, C, packed, args.in[1].as<float>(), true, y};
+  multiply(stream, p, Cut(N, K, C, N < K), packed + packed_elems(args.in[0]),
            [&](int64_t row, int64_t column, int64_t columns) {
              cpu::bias_row_activation(y + row * K + column, b == nullptr ? nullptr : b + column,
                                       columns, activation);
@@ -183,17 +207,39 @@ const char* supports(const StepArgs& args) {
   return refuse(args.in[0].dims[0], args.in[1].dims[1]);
 }
 
-int64_t workspace_bytes(const StepArgs&, int threads) { return scratch_bytes(threads); }
+int64_t workspace_bytes(const StepArgs& args, int threads) {
+  return bytes_needed(args.in[0], threads);
+}
 
 int launch(Stream* stream, const StepArgs& args) {
   const int64_t N = args.in[0].dims[0], K = args.in[0].dims[1], C = args.in[1].dims[1];
-  const Product p{
-      N, C, K, args.in[0].as<float>(), K, args.in[1].as<float>(), false, args.out[0].as<float>()};
-  multiply(stream, args, 0, p, Cut(N, C, K, N < C), [](int64_t, int64_t, int64_t) {});
+  float* packed = static_cast<float*>(args.workspace);
+  pack(stream, args.in[0].as<float>(), N, K, packed);
+  const Product p{N, C, K, packed, args.in[1].as<float>(), false, args.out[0].as<float>()};
+  multiply(stream, p, Cut(N, C, K, N < C), packed + packed_elems(args.in[0]));
   return 0;
 }
 
 }  // namespace linear_bwd_data_panels
+
+void pack_dy(Stream* stream, const float* dy, int64_t N, int64_t K, float* packed, float* db) {
+  const int64_t chunks = ceil_div(N, kLinearDepth);
+  // By columns, so that few samples also are packed by all threads.
+  const Blocks columns = cpu::blocks_about(K, cpu::kTilesWanted, 2 * kLineFloats);
+  cpu::parallel_for(stream, columns.count, [&](int64_t block, int) {
+    const int64_t k = columns.begin(block), count = columns.length(block);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const int64_t t = chunk * kLinearDepth, depth = std::min(kLinearDepth, N - t);
+      float* rows = packed + t * K + k * depth;
+      cpu::transpose(dy + t * K + k, K, depth, count, rows, depth);
+      if (db == nullptr) continue;
+      for (int64_t i = 0; i < count; ++i) {
+        const float sum = cpu::sum(rows + i * depth, depth);
+        db[k + i] = chunk == 0 ? sum : db[k + i] + sum;
+      }
+    }
+  });
+}
 
 namespace linear_bwd_weights_panels {
 
@@ -201,29 +247,17 @@ const char* supports(const StepArgs& args) {
   return refuse(args.in[1].dims[1], args.in[0].dims[1]);
 }
 
-// dy^T [K, N] in front of the scratch of the workers
-int64_t transposed_elems(const StepArgs& args) {
-  return cpu::ceil_div(args.in[1].elems(), kLineFloats) * kLineFloats;
-}
-
 int64_t workspace_bytes(const StepArgs& args, int threads) {
-  return transposed_elems(args) * static_cast<int64_t>(sizeof(float)) + scratch_bytes(threads);
+  return bytes_needed(args.in[1], threads);
 }
 
 int launch(Stream* stream, const StepArgs& args) {
   const int64_t N = args.in[0].dims[0], C = args.in[0].dims[1], K = args.in[1].dims[1];
-  const float* dy = args.in[1].as<float>();
   float* db = args.out[1].present() ? args.out[1].as<float>() : nullptr;
-  float* transposed = static_cast<float*>(args.workspace);
-  const Cut cut(K, C, N, false);
-  cpu::parallel_for(stream, cut.rows.count, [&](int64_t block, int) {
-    const int64_t k = cut.rows.begin(block), rows = cut.rows.length(block);
-    cpu::transpose(dy + k, K, N, rows, transposed + k * N, N);
-    if (db == nullptr) return;
-    for (int64_t i = k; i < k + rows; ++i) db[i] = cpu::sum(transposed + i * N, N);
-  });
-  const Product p{K, C, N, transposed, N, args.in[0].as<float>(), false, args.out[0].as<float>()};
-  multiply(stream, args, transposed_elems(args), p, cut, [](int64_t, int64_t, int64_t) {});
+  float* packed = static_cast<float*>(args.workspace);
+  pack_dy(stream, args.in[1].as<float>(), N, K, packed, db);
+  const Product p{K, C, N, packed, args.in[0].as<float>(), false, args.out[0].as<float>()};
+  multiply(stream, p, Cut(K, C, N, false), packed + packed_elems(args.in[1]));
   return 0;
 }
 

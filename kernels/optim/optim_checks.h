@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/op.h"
+#include "kernels/optim/optim.h"
 
 namespace tanul::optim {
 
@@ -26,16 +27,20 @@ inline void check_clip(const InferContext& context, int i) {
   }
 }
 
-inline void check_common(const InferContext& context, float weight_decay, float lr_scale) {
-  if (context.dtype(0) != DType::f32) {
-    context.reject("weights are f32, got {}", dtype_name(context.dtype(0)));
-  }
+inline void check_decay_and_scale(const InferContext& context, float weight_decay, float lr_scale) {
   if (!is_at_least_zero(weight_decay)) {
     context.reject("weight_decay is at least 0, got {}", weight_decay);
   }
   if (!is_at_least_zero(lr_scale)) {
     context.reject("the scale of the learning rate is at least 0, got {}", lr_scale);
   }
+}
+
+inline void check_common(const InferContext& context, float weight_decay, float lr_scale) {
+  if (context.dtype(0) != DType::f32) {
+    context.reject("weights are f32, got {}", dtype_name(context.dtype(0)));
+  }
+  check_decay_and_scale(context, weight_decay, lr_scale);
 }
 
 inline void check_share(const InferContext& context, const char* name, float value) {
@@ -50,6 +55,20 @@ inline void check_betas(const InferContext& context, float beta1, float beta2) {
 
 inline void check_eps(const InferContext& context, float eps) {
   if (!(eps > 0)) context.reject("eps is above 0, got {}", eps);
+}
+
+inline void check_sgd(const InferContext& context, const SgdParams& params, bool has_velocity) {
+  check_share(context, "momentum", params.momentum);
+  if (!(params.dampening >= 0 && params.dampening <= 1)) {
+    context.reject("dampening lies in 0 to 1, got {}", params.dampening);
+  }
+  if (params.momentum > 0 && !has_velocity) {
+    context.reject("momentum {} needs a velocity", params.momentum);
+  }
+  if (params.nesterov != 0 && (params.momentum <= 0 || params.dampening > 0)) {
+    context.reject("nesterov needs momentum above 0 and dampening 0, got momentum {}, dampening {}",
+                   params.momentum, params.dampening);
+  }
 }
 
 // Operations an element.

@@ -86,18 +86,13 @@ float grad_scale(const StepArgs& args, int clip) {
 }
 
 int launch_sgd_update_elementwise(Stream* stream, const StepArgs& args) {
-  const SgdParams& params = args.params_as<SgdParams>();
   float* w = args.out[0].as<float>();
   const float* g = args.in[1].as<float>();
   float* v = args.in_count > 2 && args.in[2].present() ? args.out[1].as<float>() : nullptr;
-  const float scale = grad_scale(args, 3);
-  const float lr = args.block->lr * params.lr_scale;
-  const auto momentum = static_cast<float>(cpu::momentum_of(args, params.momentum));
-  const bool is_first = args.block->step == 0;
+  const cpu::SgdRates rates =
+      cpu::sgd_rates(args, args.params_as<SgdParams>(), grad_scale(args, 3));
   cpu::parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
-    cpu::sgd_update(w + begin, g + begin, v == nullptr ? nullptr : v + begin, end - begin, lr,
-                    momentum, params.dampening, params.weight_decay, params.nesterov != 0, is_first,
-                    scale);
+    cpu::sgd_update(w + begin, g + begin, v == nullptr ? nullptr : v + begin, end - begin, rates);
   });
   return 0;
 }

@@ -10,6 +10,8 @@
 
 #include "kernels/backend_abi.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/optim/optim.h"
 
 namespace tanul::cpu {
 
@@ -32,6 +34,16 @@ inline double momentum_of(const StepArgs& args, float own) {
 // Number of this step, from 1.
 inline double step_number(const StepArgs& args) {
   return static_cast<double>(args.block->step) + 1;
+}
+
+inline SgdRates sgd_rates(const StepArgs& args, const SgdParams& params, float grad_scale) {
+  return {args.block->lr * params.lr_scale,
+          static_cast<float>(momentum_of(args, params.momentum)),
+          params.dampening,
+          params.weight_decay,
+          params.nesterov != 0,
+          args.block->step == 0,
+          grad_scale};
 }
 
 inline bool has_operand(const StepArgs& args, int i) {

@@ -37,17 +37,7 @@ void infer_sgd(InferContext& context) {
   check_like_weights(context, 1, "the gradient");
   if (context.has(2)) check_like_weights(context, 2, "the velocity");
   check_clip(context, 3);
-  check_share(context, "momentum", params.momentum);
-  if (!(params.dampening >= 0 && params.dampening <= 1)) {
-    context.reject("dampening lies in 0 to 1, got {}", params.dampening);
-  }
-  if (params.momentum > 0 && !context.has(2)) {
-    context.reject("momentum {} needs a velocity", params.momentum);
-  }
-  if (params.nesterov != 0 && (params.momentum <= 0 || params.dampening > 0)) {
-    context.reject("nesterov needs momentum above 0 and dampening 0, got momentum {}, dampening {}",
-                   params.momentum, params.dampening);
-  }
+  check_sgd(context, params, context.has(2));
 }
 
 void infer_adam(InferContext& context) {

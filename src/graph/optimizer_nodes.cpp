@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/glob.h"
+#include "kernels/linear/linear.h"
 #include "kernels/op.h"
 #include "kernels/optim/averaging.h"
 #include "kernels/optim/optim.h"
@@ -143,6 +144,8 @@ class UpdateMaker {
   Node node_;
 };
 
+constexpr size_t kNowhere = static_cast<size_t>(-1);
+
 // Mutations that follow one another: each is placed behind the one before it.
 using Chain = std::vector<Node>;
 
@@ -193,30 +196,92 @@ std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
   return chains;
 }
 
-// Puts each mutation right behind the last node that touches what it touches, so that the gradient's
-// memory is free again at once.
-void schedule_updates(Graph& graph, std::vector<Chain> chains) {
-  std::vector<ValueId> root(graph.values.size());  // what a value is a view of
-  for (size_t i = 0; i < root.size(); ++i) root[i] = static_cast<ValueId>(i);
-  for (const Node& node : graph.nodes) {
-    if (!op_is_view(node.kind)) continue;
-    root[static_cast<size_t>(node.out.front())] = root[static_cast<size_t>(node.in.front())];
-  }
-  std::vector<size_t> last_touch(graph.values.size(), 0);  // by root
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    for (const std::vector<ValueId>* ids : {&graph.nodes[i].in, &graph.nodes[i].out}) {
-      for (ValueId id : *ids) {
-        if (id != kNoValue) last_touch[static_cast<size_t>(root[static_cast<size_t>(id)])] = i;
+// The last node that reads or writes a value or one that shares its memory; 0 where there is none.
+class LastTouch {
+ public:
+  explicit LastTouch(const Graph& graph) : root_(graph.values.size()), at_(graph.values.size(), 0) {
+    for (size_t i = 0; i < root_.size(); ++i) root_[i] = static_cast<ValueId>(i);
+    for (const Node& node : graph.nodes) {
+      if (op_is_view(node.kind)) root(node.out.front()) = root(node.in.front());
+    }
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      for (const std::vector<ValueId>* ids : {&graph.nodes[i].in, &graph.nodes[i].out}) {
+        for (ValueId id : *ids) {
+          if (id != kNoValue) at_[static_cast<size_t>(root(id))] = i;
+        }
       }
     }
   }
+  size_t of(ValueId id) const { return at_[static_cast<size_t>(root_[static_cast<size_t>(id)])]; }
+
+ private:
+  ValueId& root(ValueId id) { return root_[static_cast<size_t>(id)]; }
+
+  std::vector<ValueId> root_;  // what a value is a view of
+  std::vector<size_t> at_;     // by root
+};
+
+// Updates by SGD are made part of the step that makes the gradient of a linear layer, so that this never
+// lies in memory: where nothing else reads it, and where the layer's input, which lives until the update
+// instead, is the smaller of the two. The step moves behind the last one that touches the weights.
+void fuse_updates(Graph& graph, std::vector<Chain>& chains) {
+  std::vector<int> readers(graph.values.size(), 0);
+  std::vector<size_t> maker(graph.values.size(), kNowhere);
+  const LastTouch last_touch(graph);
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    for (ValueId in : graph.nodes[i].in) {
+      if (in != kNoValue) ++readers[static_cast<size_t>(in)];
+    }
+    for (ValueId out : graph.nodes[i].out) {
+      if (out != kNoValue) maker[static_cast<size_t>(out)] = i;
+    }
+  }
+  std::vector<std::vector<Node>> behind(graph.nodes.size());
+  std::vector<bool> is_gone(graph.nodes.size(), false);
+  for (Chain& chain : chains) {
+    const Node& update = chain.front();
+    if (update.kind != OpKind::sgd_update || update.in[3] != kNoValue) continue;
+    const ValueId w = update.in[0], g = update.in[1];
+    const size_t at = maker[static_cast<size_t>(g)];
+    if (at == kNowhere || graph.nodes[at].kind != OpKind::linear_bwd_weights) continue;
+    if (g != graph.nodes[at].out[0]) continue;  // the bias
+    if (readers[static_cast<size_t>(g)] != 0 || graph.value(g).keep) continue;
+    const Node& gradient = graph.nodes[at];
+    const Shape& x = graph.value(gradient.in[0]).shape;
+    if (x.elems() > graph.value(g).shape.elems()) continue;
+    const LinearSgdParams params{gradient.params.as<LinearParams>().has_bias,
+                                 update.params.as<SgdParams>()};
+    behind[std::max(at, last_touch.of(w))].push_back(
+        {OpKind::linear_bwd_weights_sgd,
+         gradient.layer,
+         Phase::update,
+         Params::of(params),
+         {gradient.in[0], gradient.in[1], w, update.in[2]},
+         {w, update.out[1], gradient.out[1]}});
+    is_gone[at] = true;
+    chain.erase(chain.begin());
+  }
+  std::vector<Node> nodes = std::move(graph.nodes);
+  graph.nodes.clear();
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!is_gone[i]) graph.nodes.push_back(std::move(nodes[i]));
+    for (Node& node : behind[i]) {
+      graph.add_mutation(node.kind, node.layer, node.phase, node.in, node.out, node.params);
+    }
+  }
+}
+
+// Puts each mutation right behind the last node that touches what it touches, so that the gradient's
+// memory is free again at once.
+void schedule_updates(Graph& graph, std::vector<Chain> chains) {
+  const LastTouch last_touch(graph);
   std::vector<std::vector<Node>> behind(std::max<size_t>(1, graph.nodes.size()));
   for (Chain& chain : chains) {
     size_t last = 0;
     for (Node& update : chain) {
       for (ValueId id : update.in) {
         if (id == kNoValue) continue;
-        last = std::max(last, last_touch[static_cast<size_t>(root[static_cast<size_t>(id)])]);
+        last = std::max(last, last_touch.of(id));
       }
       behind[last].push_back(std::move(update));
     }
@@ -339,6 +404,7 @@ void append_optimizer(Graph& graph, const Model::Impl& model,
     }
   }
   std::vector<Chain> chains = update_chains(graph, model, parameters, gradients, options, clip);
+  fuse_updates(graph, chains);
   for (Node& mutation : mutations) chains.push_back({std::move(mutation)});
   schedule_updates(graph, std::move(chains));
   if (total != kNoValue) {  // the next step begins anew

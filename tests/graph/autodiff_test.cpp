@@ -9,6 +9,7 @@
 
 #include "core/philox.h"
 #include "graph/step_graph.h"
+#include "kernels/linear/linear.h"
 #include "support/op_graph.h"
 
 namespace tanul::test {
@@ -65,15 +66,27 @@ struct Network {
   StepGraph step;
 };
 
+// The parameter that a node updates; kNoValue where it updates none.
+ValueId updated_by(const Node& node) {
+  if (node.kind == OpKind::sgd_update) return node.in[0];
+  return node.kind == OpKind::linear_bwd_weights_sgd ? node.in[2] : kNoValue;
+}
+
+RefTensor gradient_of(RefInterpreter& run, const Node& node) {
+  if (node.kind == OpKind::sgd_update) return run.eval(node.in[1]);
+  return reference(OpKind::linear_bwd_weights, Params::of(LinearParams{}),
+                   {run.eval(node.in[0]), run.eval(node.in[1])}, {})[0];
+}
+
 void expect_gradients(const Model& model) {
   const Network network(model);
   size_t checked = 0;
   for (const Node& node : network.step.graph.nodes) {
-    if (node.kind != OpKind::sgd_update) continue;
-    const ValueId w = node.in[0];
+    const ValueId w = updated_by(node);
+    if (w == kNoValue) continue;
     const std::string& name = network.step.graph.value(w).name;
     RefInterpreter run = network.interpreter();
-    const RefTensor gradient = run.eval(node.in[1]);
+    const RefTensor gradient = gradient_of(run, node);
     ASSERT_EQ(gradient.shape, network.step.graph.value(w).shape) << name;
     const int64_t count = std::min<int64_t>(gradient.elems(), 6);
     for (int64_t k = 0; k < count; ++k) {
@@ -224,7 +237,7 @@ TEST(Differentiate, AnIdleBranchIsLeftAlone) {
   m.softmax_cross_entropy(m.linear(x, {.out = 3, .name = "used"}));
   const Network network(m.build());
   for (const Node& node : network.step.graph.nodes) {
-    if (node.kind != OpKind::sgd_update) continue;
+    if (updated_by(node) == kNoValue) continue;
     EXPECT_EQ(node.layer, "used");
   }
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
 #include "kernels/linear/linear.h"
 #include "ops/cases.h"
+#include "support/bounds.h"
 
 namespace tanul::test {
 
@@ -25,6 +28,27 @@ OpCase make(const std::string& name, int64_t N, int64_t C, int64_t K, bool has_b
 OpCase large(const std::string& name, int64_t N, int64_t C, int64_t K) {
   OpCase op = make("large: " + name, N, C, K);
   op.has_gradient_check = false;
+  return op;
+}
+
+// linear_bwd_weights_sgd; momentum, dampening, weight decay, lr scale, nesterov
+OpCase updated(const std::string& name, int64_t N, int64_t C, int64_t K, const SgdParams& sgd,
+               bool has_bias = true) {
+  OpCase op{"linear updated by SGD, " + name,
+            OpKind::linear_bwd_weights_sgd,
+            Params::of(LinearSgdParams{has_bias ? 1 : 0, sgd}),
+            {},
+            {},
+            {{2, 0}},
+            4,
+            false};
+  const Fill small{Fill::normal, 0.2, {}};
+  // The velocity starts as NaN: step 0 must not read it.
+  op.in = {{{N, C}, {}},
+           {{N, K}, small},
+           {{K, C}, small},
+           sgd.momentum > 0 ? In{{K, C}, list({NAN})} : absent()};
+  if (sgd.momentum > 0) op.mutates.emplace_back(3, 1);
   return op;
 }
 
@@ -72,6 +96,17 @@ Tensors linear_bwd_weights(const Params& params, const Tensors& in, const RefCon
   return {dw, db};
 }
 
+// The two steps that it stands for.
+Tensors linear_bwd_weights_sgd(const Params& params, const Tensors& in, const RefContext& context) {
+  const LinearSgdParams& p = params.as<LinearSgdParams>();
+  const Tensors gradients = linear_bwd_weights(
+      Params::of(LinearParams{p.has_bias, ActivationKind::none}), {in[0], in[1]}, context);
+  Tensors out =
+      reference(OpKind::sgd_update, Params::of(p.sgd), {in[2], gradients[0], in[3]}, context);
+  out.push_back(gradients[1]);
+  return out;
+}
+
 double count(int64_t n) { return static_cast<double>(n); }
 
 Bounds bounds_fwd(const BoundArgs& a) {
@@ -90,6 +125,30 @@ Bounds bounds_bwd_weights(const BoundArgs& a) {
   const Tensors T = linear_bwd_weights(a.params, absolute(a.in), a.context);
   const double n = count(a.in[0].shape[0]);
   return {sum_bound(T[0], n), sum_bound(T[1], n)};
+}
+// Those of the update, and the error of the gradient carried through it.
+Bounds bounds_bwd_weights_sgd(const BoundArgs& a) {
+  const LinearSgdParams& p = a.params.as<LinearSgdParams>();
+  const Params gradient_params = Params::of(LinearParams{p.has_bias, ActivationKind::none});
+  const Tensors xdy{a.in[0], a.in[1]};
+  const Tensors T = linear_bwd_weights(gradient_params, absolute(xdy), a.context);
+  const double n = count(a.in[0].shape[0]);
+  const std::vector<double> dw_error = sum_bound(T[0], n);
+  const RefTensor dw = linear_bwd_weights(gradient_params, xdy, a.context)[0];
+  Bounds bounds = error_bounds(OpKind::sgd_update, Params::of(p.sgd), {a.in[2], dw, a.in[3]},
+                               {a.want[0], a.want[1]}, a.context);
+  const auto wide = [](float value) { return static_cast<double>(value); };
+  const bool has_velocity = a.in[3].present;
+  const double to_v = !has_velocity || a.context.step == 0 ? 1 : 1 - wide(p.sgd.dampening);
+  const double to_step = p.sgd.nesterov != 0 ? 1 + wide(p.sgd.momentum) * to_v : to_v;
+  const double to_w = wide(a.context.lr) * wide(p.sgd.lr_scale) * to_step;
+  const double rounded = 1 + 16 * kU;  // what is carried is rounded too
+  for (size_t i = 0; i < dw_error.size(); ++i) {
+    bounds[0][i] += rounded * to_w * dw_error[i];
+    if (has_velocity) bounds[1][i] += rounded * to_v * dw_error[i];
+  }
+  bounds.push_back(sum_bound(T[1], n));
+  return bounds;
 }
 
 }  // namespace
@@ -120,13 +179,25 @@ std::vector<OpCase> linear_cases() {
       large("900 samples, 9 to 900 features", 900, 9, 900),
       large("900 samples, 900 to 9 features", 900, 900, 9),
       large("9 samples, 900 to 900 features", 9, 900, 900),
+      make("samples as vectors: several chunks, several panels", 64, 300, 200),
+      make("samples that do not fill vectors", 47, 131, 67),
+      make("samples as vectors, fused ReLU, no bias", 33, 129, 64, false, ActivationKind::relu),
+      make("more samples than a tile", 545, 20, 72),
+      updated("one element", 1, 1, 1, {0.9f, 0, 0, 1, 0}),
+      updated("few outputs, no velocity", 5, 30, 7, {0, 0, 0.01f, 1, 0}),
+      updated("without bias", 9, 70, 20, {0.9f, 0, 0, 1, 0}, false),
+      updated("whole panels, weight decay", 32, 128, 64, {0.9f, 0, 5e-4f, 1, 0}),
+      updated("primes: every tail at once", 37, 131, 67, {0.9f, 0.3f, 0.01f, 0.5f, 0}),
+      updated("several chunks of samples, Nesterov", 300, 96, 40, {0.8f, 0, 0.01f, 1, 1}),
+      updated("several rectangles, rows a page apart", 20, 1024, 300, {0.9f, 0, 0, 1, 0}),
   };
 }
 
 std::vector<RejectCase> linear_rejections() {
   const OpKind fwd = OpKind::linear_fwd;
   const Params params = Params::of(LinearParams{1, ActivationKind::none});
-  const In x{{4, 10}, {}}, w{{7, 10}, {}}, b{{7}, {}};
+  const In x{{4, 10}, {}}, w{{7, 10}, {}}, b{{7}, {}}, dy{{4, 7}, {}};
+  const auto with_sgd = [](const SgdParams& sgd) { return Params::of(LinearSgdParams{1, sgd}); };
   return {
       {"linear \"layer\": x must be [N, C] (flatten it first), got [4, 10, 1, 1]",
        fwd,
@@ -153,6 +224,26 @@ std::vector<RejectCase> linear_rejections() {
        OpKind::linear_bwd_weights,
        params,
        {x, {{5, 7}, {}}}},
+      {"linear_bwd_weights_sgd \"layer\": x has 4 samples but dy has 5 (x [4, 10], dy [5, 7])",
+       OpKind::linear_bwd_weights_sgd,
+       with_sgd({0.9f, 0, 0, 1, 0}),
+       {{{4, 10}, {}}, {{5, 7}, {}}, w, w}},
+      {"linear_bwd_weights_sgd \"layer\": w is f32 [K, C] = [7, 10], got f32 [10, 7]",
+       OpKind::linear_bwd_weights_sgd,
+       with_sgd({0.9f, 0, 0, 1, 0}),
+       {x, dy, {{10, 7}, {}}, w}},
+      {"linear_bwd_weights_sgd \"layer\": the velocity is f32 [K, C] = [7, 10], got f32 [7]",
+       OpKind::linear_bwd_weights_sgd,
+       with_sgd({0.9f, 0, 0, 1, 0}),
+       {x, dy, w, b}},
+      {"linear_bwd_weights_sgd \"layer\": momentum 0.9 needs a velocity",
+       OpKind::linear_bwd_weights_sgd,
+       with_sgd({0.9f, 0, 0, 1, 0}),
+       {x, dy, w, absent()}},
+      {"linear_bwd_weights_sgd \"layer\": weight_decay is at least 0, got -1",
+       OpKind::linear_bwd_weights_sgd,
+       with_sgd({0, 0, -1, 1, 0}),
+       {x, dy, w, absent()}},
   };
 }
 
@@ -162,7 +253,8 @@ std::vector<Rule> linear_rules() {
   };
   return {{OpKind::linear_fwd, linear_fwd, bounds_fwd, keeps},
           {OpKind::linear_bwd_data, linear_bwd_data, bounds_bwd_data, always},
-          {OpKind::linear_bwd_weights, linear_bwd_weights, bounds_bwd_weights, always}};
+          {OpKind::linear_bwd_weights, linear_bwd_weights, bounds_bwd_weights, always},
+          {OpKind::linear_bwd_weights_sgd, linear_bwd_weights_sgd, bounds_bwd_weights_sgd}};
 }
 
 }  // namespace tanul::test

@@ -177,6 +177,9 @@ std::vector<OpCase> pool_cases() {
       {"big plane", {1, 2, 101, 67}, 2, 2, 2, 2},
       {"wide rows: several vectors", {1, 1, 4, 150}, 3, 3, 1, 1, 1, 1, 1, 1},
       {"4x4 stride 4", {2, 3, 12, 12}, 4, 4, 4, 4},
+      {"tall plane, overlapping: several batches of rows", {1, 2, 211, 39}, 3, 3, 2, 2, 1, 1, 1, 1},
+      {"3x3 stride 2 ceil: cifar10-quick", {2, 3, 32, 32}, 3, 3, 2, 2, 0, 0, 0, 0, true},
+      {"a window above 32 columns", {1, 1, 3, 70}, 2, 33, 1, 2},
   };
   std::vector<OpCase> cases;
   for (const Pool& c : shapes) {
@@ -207,6 +210,11 @@ std::vector<OpCase> pool_cases() {
   add_values("max pool with NaN, overlapping", overlapping,
              list({1, 2, 3, NAN, 7, 0, -1, 4, 9, 8, 2, 6, 1, 3, 5, 7, 2, 4, 8}));
   add_values("max pool of negative infinity", overlapping, list({-inf}));
+  const Pool second{"", {2, 2, 10, 34}, 3, 3, 2, 2, 1, 1, 0, 0, true};
+  add_values("max pool of few different values, stride 2", second, {Fill::integers, 1, {}});
+  add_values("max pool with NaN, stride 2", second,
+             list({1, 2, 3, NAN, 7, 0, -1, 4, 9, 8, 2, 6, 1, NAN, NAN, 3, 5, 7, 2, 4, 8}));
+  add_values("max pool of negative infinity, stride 2", second, list({-inf}));
   const auto add_volume = [&](const std::string& name, const Fill& fill) {
     PoolParams p = pool_params({3, 2, 2}, {1, 1, 1});
     p.pad_begin[0] = 1;

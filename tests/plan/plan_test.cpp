@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 #include <memory>
 
@@ -145,6 +146,90 @@ TEST(Plan, FusesTheActivationAndSaysSo) {
   EXPECT_EQ(info.layers[2].name, "relu1");
   EXPECT_EQ(info.layers[2].fused_into, "conv1");
   for (const StepInfo& step : info.steps) EXPECT_NE(step.op, "relu_fwd");
+}
+
+Model two_linear_layers() {
+  ModelBuilder m("mlp");
+  const Var x = m.relu(m.linear(m.input({90}), {.out = 70}));
+  m.softmax_cross_entropy(m.linear(x, {.out = 5}));
+  return m.build();
+}
+
+std::vector<std::string> steps_of_layer(const std::string& layer, TrainerOptions options) {
+  options.device = "cpu";
+  std::vector<std::string> steps;
+  for (const StepInfo& step : make_plan(two_linear_layers(), options).steps) {
+    if (step.layer == layer) steps.push_back(step.op);
+  }
+  return steps;
+}
+
+using Names = std::vector<std::string>;
+
+TEST(Plan, SgdBecomesPartOfTheStepThatMakesTheGradient) {
+  const Sgd sgd{.lr = 0.1f, .momentum = 0.9f};
+  // what is left is the bias
+  EXPECT_EQ(steps_of_layer("linear1", {.batch = 16, .optimizer = sgd}),
+            (Names{"linear_fwd", "relu_bwd", "linear_bwd_weights_sgd", "sgd_update"}));
+  // behind the last step that reads the weights; 5 outputs of 4 samples
+  EXPECT_EQ(steps_of_layer("linear2", {.batch = 4, .optimizer = sgd}),
+            (Names{"linear_fwd", "linear_bwd_data", "linear_bwd_weights_sgd", "sgd_update"}));
+}
+
+// Whose gradient is larger than x here, too.
+TEST(Plan, TheBiasOfALinearLayerIsUpdatedOnItsOwn) {
+  ModelBuilder m;
+  m.softmax_cross_entropy(m.linear(m.input({4}), {.out = 30}));
+  Names steps;
+  for (const StepInfo& step : make_plan(m.build(), {.device = "cpu", .batch = 1}).steps) {
+    if (step.layer == "linear1") steps.push_back(step.op);
+  }
+  EXPECT_EQ(steps, (Names{"linear_fwd", "linear_bwd_weights_sgd", "sgd_update"}));
+}
+
+TEST(Plan, TheUpdateStaysAStepOfItsOwn) {
+  const Sgd sgd{.lr = 0.1f, .momentum = 0.9f};
+  const Names apart{"linear_fwd", "relu_bwd", "linear_bwd_weights", "sgd_update", "sgd_update"};
+  // x, which would live longer, is larger than the gradient
+  EXPECT_EQ(steps_of_layer("linear1", {.batch = 71, .optimizer = sgd}), apart);
+  // others read the gradient
+  EXPECT_EQ(steps_of_layer("linear1", {.batch = 16, .optimizer = sgd, .clip_norm = 1}), apart);
+  for (const TrainerOptions& options :
+       {TrainerOptions{.optimizer = sgd, .clip_value = 1},
+        TrainerOptions{.optimizer = sgd, .accumulate = 2},
+        TrainerOptions{.optimizer = sgd, .l2 = 0.1}, TrainerOptions{.optimizer = Adam{}}}) {
+    for (const std::string& step : steps_of_layer("linear1", options)) {
+      EXPECT_NE(step, "linear_bwd_weights_sgd");
+    }
+  }
+}
+
+// Clipping by a limit that nothing reaches keeps the two steps apart.
+TEST(Plan, SgdInsideOfTheGradientStepHasTheSameBits) {
+  const auto trained = [](int64_t batch, double clip_value) {
+    Trainer trainer(two_linear_layers(), {.device = "cpu",
+                                          .batch = batch,
+                                          .optimizer = Sgd{.lr = 0.1f, .momentum = 0.9f},
+                                          .clip_value = clip_value,
+                                          .threads = 2});
+    Tensor samples({batch, 90}, DType::f32), labels({batch}, DType::i32);
+    for (int64_t i = 0; i < samples.elems(); ++i) {
+      samples.data<float>()[i] = static_cast<float>(i * 37 % 101) / 50 - 1;
+    }
+    for (int64_t i = 0; i < batch; ++i) labels.data<int32_t>()[i] = static_cast<int32_t>(i % 5);
+    for (int step = 0; step < 3; ++step) trainer.step(samples, labels);
+    return trainer.state();
+  };
+  for (int64_t batch : {3, 40}) {
+    const TensorFile inside = trained(batch, 0), apart = trained(batch, 1e30);
+    ASSERT_EQ(inside.tensors.size(), apart.tensors.size());
+    for (size_t i = 0; i < inside.tensors.size(); ++i) {
+      const auto& [name, a] = inside.tensors[i];
+      const Tensor& b = apart.tensors[i].second;
+      ASSERT_EQ(a.bytes(), b.bytes()) << name;
+      EXPECT_EQ(std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())), 0) << name;
+    }
+  }
 }
 
 TEST(Plan, AnInputThatNeedsNoGradientGetsNone) {
