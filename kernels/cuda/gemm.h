@@ -106,12 +106,12 @@ Schedule make_schedule(int64_t rows, int64_t columns, int64_t depth, int64_t bat
 }
 
 // The way of one operand into shared memory.
-template <class Tile, int kRows, class Operand, typename Index>
+template <class Tile, int kRows, int kSkew, class Operand, typename Index>
 struct Feeder {
   static constexpr int kPieces = kRows * Tile::kDepth / 4 / Tile::kThreads;  // of a thread
   static constexpr bool kIsAlongDepth = Operand::kWalk == Walk::depth;
   static constexpr int kCursors = kIsAlongDepth ? kPieces : 1;
-  static constexpr int kStride = kRows + 4;             // from one step of depth to the next
+  static constexpr int kStride = kRows + kSkew;         // from one step of depth to the next
   static constexpr int kHalf = Tile::kDepth * kStride;  // of the buffer
   static_assert(kPieces * 4 * Tile::kThreads == kRows * Tile::kDepth, "pieces for all threads");
   static_assert(Tile::kThreads % kRows == 0 || kRows % Tile::kThreads == 0, "whole rows");
@@ -166,6 +166,7 @@ struct Feeder {
 // columns likewise; the lanes of a warp lie 4 below and 8 beside each other.
 template <class Tile>
 struct Fragment {
+  static constexpr int kSkew = 4;  // of rows in shared memory beyond a multiple of 32 floats
   static constexpr int kRowRuns = Tile::kThreadRows / 4;
   static constexpr int kColumnRuns = Tile::kThreadColumns / 4;
   static constexpr int kRowStep = Tile::kRows / kRowRuns;
@@ -200,7 +201,7 @@ struct Fragment {
   // Adds the kDepth steps that lie in one half of the buffers.
   template <typename SharedA, typename SharedB>
   __device__ void accumulate(SharedA& a, SharedB& b, int half) {
-    constexpr int kStrideA = Tile::kRows + 4, kStrideB = Tile::kColumns + 4;
+    constexpr int kStrideA = Tile::kRows + kSkew, kStrideB = Tile::kColumns + kSkew;
     const int at_a = half * Tile::kDepth * kStrideA + first_row();
     const int at_b = half * Tile::kDepth * kStrideB + first_column();
 #pragma unroll
@@ -246,7 +247,7 @@ struct PartialOut {
 };
 
 // One block computes one tile of one product of the batch, or of one split of it.
-template <class Tile, class Problem>
+template <class Tile, class Problem, class Part>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_kernel(const __grid_constant__ Problem problem, const __grid_constant__ Schedule schedule,
                 float* partials) {
@@ -266,18 +267,20 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
   const auto& operand_a = problem.a(batch);
   const auto& operand_b = problem.b(batch);
-  using FeederA = Feeder<Tile, Tile::kRows, std::remove_cvref_t<decltype(operand_a)>, Index>;
-  using FeederB = Feeder<Tile, Tile::kColumns, std::remove_cvref_t<decltype(operand_b)>, Index>;
+  using FeederA =
+      Feeder<Tile, Tile::kRows, Part::kSkew, std::remove_cvref_t<decltype(operand_a)>, Index>;
+  using FeederB =
+      Feeder<Tile, Tile::kColumns, Part::kSkew, std::remove_cvref_t<decltype(operand_b)>, Index>;
   TANUL_SHARED(float, tile_a, 2 * FeederA::kHalf);
   TANUL_SHARED(float, tile_b, 2 * FeederB::kHalf);
   FeederA a(operand_a, row0);
   FeederB b(operand_b, column0);
-  Fragment<Tile> fragment;
+  Part fragment;
   // Threads whose part of the tile lies outside only help to load it. (The largest tiles are taken where
   // they are mostly full, and have no register to spare.)
   const bool is_idle =
-      Tile::kThreads < 256 && (row0 + Fragment<Tile>::first_row() >= schedule.rows ||
-                               column0 + Fragment<Tile>::first_column() >= problem.columns(batch));
+      Tile::kThreads < 256 && (row0 + Part::first_row() >= schedule.rows ||
+                               column0 + Part::first_column() >= problem.columns(batch));
   if (begin < end) {
     a.load(begin);
     b.load(begin);
@@ -334,10 +337,10 @@ __global__ void finish_kernel(const __grid_constant__ Problem problem,
   }
 }
 
-template <class Tile, class Problem>
+template <class Tile, class Part = Fragment<Tile>, class Problem>
 int launch_gemm(Stream* stream, const Problem& problem, const Schedule& schedule, void* workspace) {
   float* partials = static_cast<float*>(workspace);
-  const int error = launch(stream, gemm_kernel<Tile, Problem>, Dim3{schedule.blocks(), 1, 1},
+  const int error = launch(stream, gemm_kernel<Tile, Problem, Part>, Dim3{schedule.blocks(), 1, 1},
                            Tile::kThreads, problem, schedule, partials);
   if (error != 0 || schedule.splits == 1) return error;
   return launch(stream, finish_kernel<Problem>,

@@ -141,8 +141,8 @@ std::vector<OpCase> conv3d_cases() {
   for (const Conv& c : all) cases.push_back(make(c));
   // Many rows and columns and a short sum: what the largest tiles of a matrix product take.
   const std::vector<Conv> large = {
-      {"large: 100 filters at 8,640 positions", {2, 2, 11, 21, 25}, 100, {3, 2, 2}},
-      {"large: gradient of 8,748 elements in 97 channels", {3, 97, 9, 18, 18}, 3, {2, 1, 2}},
+      {"large: 100 filters at 8,360 positions", {2, 6, 11, 20, 20}, 100, {1, 1, 2}},
+      {"large: gradient of 8,748 elements in 97 channels", {3, 97, 9, 18, 18}, 5, {1, 1, 2}},
       {"large: 900 filters of 896 weights", {2, 112, 2, 2, 2}, 900, 2},
   };
   for (const Conv& c : large) {
