@@ -136,9 +136,9 @@ TEST_F(CudaTraining, ReplayHasTheBitsOfTheWalk) {
 
 TEST_F(CudaTraining, AllocatesNothingBehindTheSecondStep) {
   Trainer trainer(lenet(), options_of("cuda"));
-  const std::vector<const char*> calls = {"cudaMalloc",       "cudaFree",        "cudaMallocHost",
-                                          "cudaFreeHost",     "cudaEventCreate", "cudaStreamCreate",
-                                          "cudaLaunchKernel", "cudaStreamBeginCapture"};
+  const std::vector<const char*> calls = {
+      "cudaMalloc",      "cudaFree",         "cudaMallocHost",   "cudaFreeHost",
+      "cudaEventCreate", "cudaStreamCreate", "cudaLaunchKernel", "cudaStreamBeginCapture"};
   std::vector<int64_t> before;
   trainer.train_epoch(bars(kSteps * kBatch), [&](const Progress& progress) {
     std::vector<int64_t> now;
@@ -269,7 +269,7 @@ TEST(CudaErrors, InAnyCallEndsInAnErrorThatNamesIt) {
     SCOPED_TRACE("call " + std::to_string(call) + ", " + outcome.failed_call);
     ASSERT_NE(outcome.failed_call, "");
     // Calls behind the training free what it had; what fails there is not worth an exception.
-    const std::string part = call > good.calls_of_training                ? ""
+    const std::string part = call > good.calls_of_training               ? ""
                              : outcome.failed_call == "cudaLaunchKernel" ? "step "
                                                                          : outcome.failed_call;
     EXPECT_EQ(outcome.error.empty(), part.empty()) << outcome.error;
