@@ -42,9 +42,10 @@ set_target_properties(tanul-cuda PROPERTIES PREFIX lib LINKER_LANGUAGE CUDA CXX_
 target_include_directories(tanul-cuda PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src
   ${PROJECT_SOURCE_DIR})
 target_include_directories(tanul-cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+# -compress-all: a third of the size.
 target_compile_options(tanul-cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wconversion;-Wno-sign-conversion;-O1>
-  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=-Wall>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xfatbin=-compress-all;-Xcompiler=-Wall>)
 if(TANUL_WERROR)
   target_compile_options(tanul-cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
     $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)

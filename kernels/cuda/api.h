@@ -75,4 +75,10 @@ struct Api {
   const char* (*error_description)(int error);  // "out of memory"
 };
 
+// What stands behind the Stream of a step on this backend.
+struct Queue {
+  const Api* api;
+  StreamHandle stream;
+};
+
 }  // namespace tanul::cuda

@@ -18,12 +18,6 @@ struct ModuleDevice {
 
 namespace cuda {
 
-// As in kernel.h, which needs a compiler for CUDA.
-struct Queue {
-  const Api* api;
-  StreamHandle stream;
-};
-
 namespace {
 
 // Errors of CUDA that are told apart here, by their numbers in driver_types.h.

@@ -36,12 +36,6 @@
 
 namespace tanul::cuda {
 
-// What stands behind the Stream of a step on this backend.
-struct Queue {
-  const Api* api;
-  StreamHandle stream;
-};
-
 inline const Queue& queue_of(Stream* stream) { return *reinterpret_cast<const Queue*>(stream); }
 
 constexpr uint32_t kWarp = 32;
