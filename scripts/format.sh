@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 how=(-i)
 if [ "${1:-}" = --check ]; then how=(--dry-run -Werror); fi
-git ls-files -z '*.h' '*.cpp' '*.def' | xargs -0 clang-format-14 "${how[@]}"
+git ls-files -z '*.h' '*.cpp' '*.cu' '*.def' | xargs -0 clang-format-14 "${how[@]}"

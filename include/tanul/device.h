@@ -23,6 +23,15 @@ struct TANUL_API Device {
 // used. `why_not_gpu` receives the reason when "auto" chose the CPU.
 TANUL_API Device find_device(const std::string& name, std::string* why_not_gpu = nullptr);
 
+// A GPU that the CUDA backend finds.
+struct GpuInfo {
+  std::string device;              // "cuda:0"
+  std::string name;                // "NVIDIA H100 80GB HBM3"
+  std::string compute_capability;  // "9.0"
+  int64_t memory_bytes = 0;
+  std::string why_not;  // empty: it can be used
+};
+
 // What this copy of the library and this machine are.
 struct SystemInfo {
   std::string version;           // "0.1.0"
@@ -31,7 +40,11 @@ struct SystemInfo {
   std::vector<std::string> isa;  // instruction sets that kernels use here, best first: "AVX2"
   int threads = 0;               // processors this process may run on: the default of `threads`
   std::string blas;              // "OpenBLAS 0.3.21, pthreads, …"
-  std::string cuda;              // "not in this build", …
+  // What became of the CUDA backend, libtanul-cuda.so: "ok", or "not found", "cannot load", "mismatch" or
+  // "no device", each followed by the reason.
+  std::string cuda;
+  std::string cuda_versions;  // "driver 13.0, runtime 13.0, …"; empty where it was not loaded
+  std::vector<GpuInfo> gpus;
 };
 TANUL_API SystemInfo system_info();
 TANUL_API const char* version();

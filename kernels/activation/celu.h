@@ -14,11 +14,11 @@ struct Celu {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return select(x > 0, x, expm1(clamp(x / p[0], -700, 0)) * p[0]);
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     return select(x > 0, dy, dy * exp(clamp(x / p[0], -700, 0)));
   }
 };

@@ -3,24 +3,32 @@
 //
 //   struct Relu {
 //     static constexpr ActivationDef kDef{.formula = "max(0, x)", …};
-//     template <class V> static V forward(V x, const double* p);               // y
-//     template <class V> static V backward(V dy, V saved, const double* p);    // dx
+//     template <class V> TANUL_FORMULA V forward(V x, const double* p);               // y
+//     template <class V> TANUL_FORMULA V backward(V dy, V saved, const double* p);    // dx
 //   };
 //
-// V is a vector of floats or, where kDef asks for it, of doubles, which are rounded to float at the end:
+// V is a vector (on CUDA: one) of floats or, where kDef asks for it, of doubles, rounded to float at the end:
 // the way to a few units in the last place where a formula cancels or has tails. V has + - * /, the
 // comparisons < and >, select(condition, a, b), and what kernels/activation/vector-inl.h lists (exp,
 // expm1, log1p, abs, min, max, clamp, …); numbers convert to it. NaN in x is NaN in y and, of doubles, in
 // dx, whatever the code makes of it: see activation_cpu.cpp. p holds the parameters in the order of kDef.
 //
-// The headers are read in kernels/activation/all.h by activation_op.cpp (definitions) and, once for
-// each instruction set, by activation_cpu.cpp (code). They include nothing and have no include guard.
+// The headers are read in kernels/activation/all.h by activation_op.cpp (definitions), by
+// activation_cuda.cu (code) and, once for each instruction set, by activation_cpu.cpp (code). They include
+// nothing and have no include guard. CUDA allows no arrays beside the functions.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 
 #include "kernels/op_kind.h"
+
+// A function of a formula: static, and for CUDA's compiler one that runs on both sides.
+#ifdef __CUDACC__
+#define TANUL_FORMULA static __host__ __device__
+#else
+#define TANUL_FORMULA static
+#endif
 
 namespace tanul {
 

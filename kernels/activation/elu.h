@@ -15,11 +15,11 @@ struct Elu {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return select(x > 0, x, expm1(clamp(x, -700, 0)) * p[0]);
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     return select(x > 0, dy, dy * exp(clamp(x, -700, 0)) * p[0]);
   }
 };

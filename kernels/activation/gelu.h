@@ -17,33 +17,51 @@ struct Gelu {
       .gain = [](const double*) { return rectifier_gain(0); },
       .is_rectifier = true,
   };
-  static constexpr double kErfcx[24] = {
-      1.2375126308378275,      -0.14024059858554697,    0.0035854154854790257,
-      0.082276738490145204,    -0.10880393014244462,    0.092304321160377484,
-      -0.05869339857664934,    0.028362277418956406,    -0.0097465796832652621,
-      0.0017556258528952954,   0.00029371437804495801,  -0.00029015408054084172,
-      5.1646529741774162e-05,  2.2384239155082231e-05,  -1.1438048033346894e-05,
-      -9.7355989673677497e-07, 1.7419821586224816e-06,  -5.7218230603224086e-08,
-      -2.4857126248016745e-07, 2.3263508708859124e-08,  3.1979266716668042e-08,
-      -3.7442100809620183e-09, -2.6231073471334759e-09, 3.1114333809799254e-10};
+  // (1 + 2 z) erfcx(z)
+  template <class V>
+  TANUL_FORMULA V scaled_erfcx(V t) {
+    V p = 3.1114333809799254e-10;
+    p = mul_add(p, t, -2.6231073471334759e-09);
+    p = mul_add(p, t, -3.7442100809620183e-09);
+    p = mul_add(p, t, 3.1979266716668042e-08);
+    p = mul_add(p, t, 2.3263508708859124e-08);
+    p = mul_add(p, t, -2.4857126248016745e-07);
+    p = mul_add(p, t, -5.7218230603224086e-08);
+    p = mul_add(p, t, 1.7419821586224816e-06);
+    p = mul_add(p, t, -9.7355989673677497e-07);
+    p = mul_add(p, t, -1.1438048033346894e-05);
+    p = mul_add(p, t, 2.2384239155082231e-05);
+    p = mul_add(p, t, 5.1646529741774162e-05);
+    p = mul_add(p, t, -0.00029015408054084172);
+    p = mul_add(p, t, 0.00029371437804495801);
+    p = mul_add(p, t, 0.0017556258528952954);
+    p = mul_add(p, t, -0.0097465796832652621);
+    p = mul_add(p, t, 0.028362277418956406);
+    p = mul_add(p, t, -0.05869339857664934);
+    p = mul_add(p, t, 0.092304321160377484);
+    p = mul_add(p, t, -0.10880393014244462);
+    p = mul_add(p, t, 0.082276738490145204);
+    p = mul_add(p, t, 0.0035854154854790257);
+    p = mul_add(p, t, -0.14024059858554697);
+    p = mul_add(p, t, 1.2375126308378275);
+    return p;
+  }
   // Φ(x), and e^(−x²/2).
   template <class V>
-  static V distribution(V x, V& density) {
+  TANUL_FORMULA V distribution(V x, V& density) {
     const V z = abs(x) * 0.70710678118654752;
     const V t = (z - 3.75) / (z + 3.75);
-    V p = kErfcx[23];
-    for (int i = 22; i >= 0; --i) p = mul_add(p, t, kErfcx[i]);
     density = exp(x * x * -0.5);
-    const V tail = density * p / (z * 4 + 2);
+    const V tail = density * scaled_erfcx(t) / (z * 4 + 2);
     return select(x < 0, tail, 1 - tail);
   }
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     V density = 0;
     return max(x, -40) * distribution(clamp(x, -40, 40), density);  // Φ(-40) = 4e-350
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V bounded = clamp(x, -40, 40);
     V density = 0;
     const V phi = distribution(bounded, density);

@@ -14,13 +14,13 @@ struct GeluTanh {
   };
   static constexpr double kTwice = 1.5957691216057307;  // 2 √(2/π)
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     const V bounded = clamp(x, -20, 20);  // 2 u(-20) = -603
     const V e = exp(bounded * (bounded * bounded * 0.044715 + 1) * -kTwice);
     return max(x, -20) / (e + 1);
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V bounded = clamp(x, -20, 20);
     const V square = bounded * bounded;
     const V e = exp(bounded * (square * 0.044715 + 1) * -kTwice);

@@ -11,11 +11,11 @@ struct HardSigmoid {
       .flops = 4,
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return clamp(x * p[0] + p[1], 0, 1);
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     const V line = x * p[0] + p[1];
     return select(line > 0, select(line < 1, dy * p[0], 0), 0);
   }

@@ -11,11 +11,11 @@ struct HardSwish {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     return select(x < -3, 0, x * (min(x + 3, 6) / 6));
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     return select(x > -3, select(x < 3, dy * ((x + x + 3) / 6), dy), 0);
   }
 };

@@ -13,11 +13,11 @@ struct HardTanh {
       },
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return select(x < p[0], p[0], select(x > p[1], p[1], x));
   }
   template <class V>
-  static V backward(V dy, V y, const double* p) {
+  TANUL_FORMULA V backward(V dy, V y, const double* p) {
     return select(y > p[0], select(y < p[1], dy, 0), 0);
   }
 };

@@ -13,11 +13,11 @@ struct LeakyRelu {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return select(x > 0, x, x * p[0]);
   }
   template <class V>
-  static V backward(V dy, V saved, const double* p) {
+  TANUL_FORMULA V backward(V dy, V saved, const double* p) {
     return select(saved > 0, dy, dy * p[0]);
   }
 };

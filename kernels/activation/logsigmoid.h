@@ -9,11 +9,11 @@ struct LogSigmoid {
       .flops = 25,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     return min(x, 0) - log1p(exp(-abs(x)));
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     return dy / (exp(clamp(x, -700, 700)) + 1);
   }
 };

@@ -13,13 +13,13 @@ struct Mish {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     const V e = exp(clamp(x, -700, 150));
     const V n = e * (e + 2);
     return max(x, -700) * (n / (n + 2));
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V bounded = clamp(x, -700, 150);
     const V e = exp(bounded);
     const V n = e * (e + 2);

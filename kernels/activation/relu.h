@@ -10,11 +10,11 @@ struct Relu {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     return select(x < 0, 0, x);
   }
   template <class V>
-  static V backward(V dy, V y, const double*) {
+  TANUL_FORMULA V backward(V dy, V y, const double*) {
     return select(y > 0, dy, 0);
   }
 };

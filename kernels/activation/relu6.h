@@ -12,11 +12,11 @@ struct Relu6 {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     return select(x < 0, 0, select(x > 6, 6, x));
   }
   template <class V>
-  static V backward(V dy, V y, const double*) {
+  TANUL_FORMULA V backward(V dy, V y, const double*) {
     return select(y > 0, select(y < 6, dy, 0), 0);
   }
 };

@@ -15,11 +15,11 @@ struct Selu {
       .gain = [](const double*) { return 0.75; },
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return select(x > 0, x, expm1(clamp(x, -700, 0)) * p[0]) * p[1];
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     return dy * select(x > 0, 1, exp(clamp(x, -700, 0)) * p[0]) * p[1];
   }
 };

@@ -10,11 +10,11 @@ struct Sigmoid {
       .flops = 12,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     return keep_nan(x, 1 / (exp(min(-x, 100)) + 1));
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V e = exp(-min(abs(x), 700));
     return dy * e / ((e + 1) * (e + 1));
   }

@@ -12,12 +12,12 @@ struct Silu {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     const V bounded = max(x, -700);
     return bounded / (exp(-bounded) + 1);
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V bounded = clamp(x, -700, 700);
     const V e = exp(-bounded);
     const V s = 1 / (e + 1);

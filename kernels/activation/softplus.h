@@ -17,13 +17,13 @@ struct Softplus {
       .is_rectifier = true,
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     const V scaled = x * p[0];
     const V y = (max(scaled, 0) + log1p(exp(-abs(scaled)))) / p[0];
     return select(scaled > p[1], x, y);
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     const V scaled = x * p[0];
     return select(scaled > p[1], dy, dy / (exp(-clamp(scaled, -700, 700)) + 1));
   }

@@ -11,12 +11,12 @@ struct Softsign {
       .flops = 3,
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     const V bounded = clamp(x, -1e300, 1e300);
     return bounded / (abs(bounded) + 1);
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V inverse = 1 / (abs(x) + 1);
     return dy * inverse * inverse;
   }

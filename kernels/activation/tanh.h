@@ -12,7 +12,7 @@ struct Tanh {
       .gain = [](const double*) { return 5.0 / 3.0; },
   };
   template <class V>
-  static V forward(V x, const double*) {
+  TANUL_FORMULA V forward(V x, const double*) {
     const V magnitude = abs(x);
     const V square = x * x;
     V p = -5.70498872745e-3;
@@ -26,7 +26,7 @@ struct Tanh {
     return keep_nan(x, select(magnitude < 0.625, near, far));
   }
   template <class V>
-  static V backward(V dy, V x, const double*) {
+  TANUL_FORMULA V backward(V dy, V x, const double*) {
     const V e = exp(-2 * min(abs(x), 350));
     return dy * 4 * e / ((e + 1) * (e + 1));
   }

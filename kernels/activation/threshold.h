@@ -7,11 +7,11 @@ struct Threshold {
       .params = {{.name = "threshold", .otherwise = 0}, {.name = "value", .otherwise = 0}},
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return keep_nan(x, select(x > p[0], x, p[1]));
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     return select(x > p[0], dy, 0);
   }
 };

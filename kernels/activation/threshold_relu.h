@@ -8,11 +8,11 @@ struct ThresholdRelu {
       .params = {{.name = "alpha", .otherwise = 1}},
   };
   template <class V>
-  static V forward(V x, const double* p) {
+  TANUL_FORMULA V forward(V x, const double* p) {
     return keep_nan(x, select(x > p[0], x, 0));
   }
   template <class V>
-  static V backward(V dy, V x, const double* p) {
+  TANUL_FORMULA V backward(V dy, V x, const double* p) {
     return select(x > p[0], dy, 0);
   }
 };

@@ -16,6 +16,7 @@ namespace tanul {
 namespace {
 
 using namespace cpu;
+using namespace loss_formulas;
 
 // A weight for each element or for each class; 1 where it is left out.
 struct Weights {

@@ -12,18 +12,21 @@
 #include <cmath>
 
 #include "kernels/elementwise_loss/elementwise_loss.h"
+#include "kernels/host_device.h"
 
-namespace tanul::cpu {
+namespace tanul::loss_formulas {
 
 // log(1 + exp(x)) = -log s(-x)
-inline double softplus(double x) { return (x > 0 ? x : 0) + std::log1p(std::exp(-std::abs(x))); }
+TANUL_HOST_DEVICE inline double softplus(double x) {
+  return (x > 0 ? x : 0) + std::log1p(std::exp(-std::abs(x)));
+}
 // 1 / (1 + exp(-x)), both tails to full relative precision
-inline double logistic(double x) {
+TANUL_HOST_DEVICE inline double logistic(double x) {
   const double e = std::exp(-std::abs(x));
   return (x >= 0 ? 1.0 : e) / (1 + e);
 }
 // 0 at 0, NaN for NaN
-inline double sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
+TANUL_HOST_DEVICE inline double sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 
 struct OneHot {
   static constexpr double kHit = 1, kMiss = 0;
@@ -32,29 +35,29 @@ struct OneHot {
 
 struct Regression : OneHot {
   static constexpr bool kPredicts = false;
-  static bool is_correct(double, double) { return false; }
+  TANUL_HOST_DEVICE static bool is_correct(double, double) { return false; }
 };
 
 struct Mse : Regression {
   explicit Mse(const ElementwiseLossParams&) {}
-  double value(double x, double t) const { return (x - t) * (x - t); }
-  double slope(double x, double t) const { return 2 * (x - t); }
+  TANUL_HOST_DEVICE double value(double x, double t) const { return (x - t) * (x - t); }
+  TANUL_HOST_DEVICE double slope(double x, double t) const { return 2 * (x - t); }
 };
 
 struct Mae : Regression {
   explicit Mae(const ElementwiseLossParams&) {}
-  double value(double x, double t) const { return std::abs(x - t); }
-  double slope(double x, double t) const { return sign(x - t); }
+  TANUL_HOST_DEVICE double value(double x, double t) const { return std::abs(x - t); }
+  TANUL_HOST_DEVICE double slope(double x, double t) const { return sign(x - t); }
 };
 
 struct SmoothL1 : Regression {
   double beta;
   explicit SmoothL1(const ElementwiseLossParams& p) : beta(static_cast<double>(p.beta)) {}
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     const double d = std::abs(x - t);
     return d < beta ? d * d / (2 * beta) : d - beta / 2;
   }
-  double slope(double x, double t) const {
+  TANUL_HOST_DEVICE double slope(double x, double t) const {
     const double d = x - t;
     return std::abs(d) < beta ? d / beta : sign(d);
   }
@@ -63,11 +66,11 @@ struct SmoothL1 : Regression {
 struct Huber : Regression {
   double delta;
   explicit Huber(const ElementwiseLossParams& p) : delta(static_cast<double>(p.delta)) {}
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     const double d = std::abs(x - t);
     return d <= delta ? d * d / 2 : delta * (d - delta / 2);
   }
-  double slope(double x, double t) const {
+  TANUL_HOST_DEVICE double slope(double x, double t) const {
     const double d = x - t;
     return std::abs(d) <= delta ? d : delta * sign(d);
   }
@@ -77,37 +80,37 @@ struct BceLogits : OneHot {
   static constexpr bool kHasPositiveWeight = true;
   static constexpr bool kPredicts = true;
   explicit BceLogits(const ElementwiseLossParams&) {}
-  double value(double x, double t, double p) const {
+  TANUL_HOST_DEVICE double value(double x, double t, double p) const {
     return p * t * softplus(-x) + (1 - t) * softplus(x);
   }
-  double slope(double x, double t, double p) const {
+  TANUL_HOST_DEVICE double slope(double x, double t, double p) const {
     return (1 - t) * logistic(x) - p * t * logistic(-x);
   }
-  static bool is_correct(double x, double t) { return (x > 0) == (t > 0.5); }
+  TANUL_HOST_DEVICE static bool is_correct(double x, double t) { return (x > 0) == (t > 0.5); }
 };
 
 struct Bce : OneHot {
   static constexpr bool kPredicts = true;
   explicit Bce(const ElementwiseLossParams&) {}
-  static double capped(double log) { return log < -100 ? -100 : log; }
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE static double capped(double log) { return log < -100 ? -100 : log; }
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     return -(t * capped(std::log(x)) + (1 - t) * capped(std::log1p(-x)));
   }
-  double slope(double x, double t) const {
+  TANUL_HOST_DEVICE double slope(double x, double t) const {
     const double spread = x * (1 - x);
     return (x - t) / (spread < 1e-12 ? 1e-12 : spread);
   }
-  static bool is_correct(double x, double t) { return (x > 0.5) == (t > 0.5); }
+  TANUL_HOST_DEVICE static bool is_correct(double x, double t) { return (x > 0.5) == (t > 0.5); }
 };
 
 struct KlDiv : Regression {
   bool log_target;
   explicit KlDiv(const ElementwiseLossParams& p) : log_target(p.log_target != 0) {}
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     if (log_target) return std::exp(t) * (t - x);
     return t == 0 ? 0 : t * (std::log(t) - x);
   }
-  double slope(double, double t) const { return log_target ? -std::exp(t) : -t; }
+  TANUL_HOST_DEVICE double slope(double, double t) const { return log_target ? -std::exp(t) : -t; }
 };
 
 struct Hinge {
@@ -116,17 +119,17 @@ struct Hinge {
   static constexpr bool kPredicts = true;
   bool is_squared;
   explicit Hinge(const ElementwiseLossParams& p) : is_squared(p.is_squared != 0) {}
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     const double lack = 1 - t * x;
     if (lack < 0) return 0;
     return is_squared ? lack * lack : lack;
   }
-  double slope(double x, double t) const {
+  TANUL_HOST_DEVICE double slope(double x, double t) const {
     const double lack = 1 - t * x;
     if (lack <= 0) return 0;
     return is_squared ? -2 * t * lack : -t;
   }
-  static bool is_correct(double x, double t) { return (x > 0) == (t > 0); }
+  TANUL_HOST_DEVICE static bool is_correct(double x, double t) { return (x > 0) == (t > 0); }
 };
 
 struct Focal : OneHot {
@@ -138,17 +141,19 @@ struct Focal : OneHot {
         positive(p.has_alpha != 0 ? static_cast<double>(p.alpha) : 1),
         negative(p.has_alpha != 0 ? 1 - static_cast<double>(p.alpha) : 1) {}
   // s(-x)^gamma (-log s(x)): the loss of a positive element.
-  double miss(double x) const { return std::exp(-gamma * softplus(x)) * softplus(-x); }
-  double miss_slope(double x) const {
+  TANUL_HOST_DEVICE double miss(double x) const {
+    return std::exp(-gamma * softplus(x)) * softplus(-x);
+  }
+  TANUL_HOST_DEVICE double miss_slope(double x) const {
     return -std::exp(-gamma * softplus(x)) * (gamma * logistic(x) * softplus(-x) + logistic(-x));
   }
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     return positive * t * miss(x) + negative * (1 - t) * miss(-x);
   }
-  double slope(double x, double t) const {
+  TANUL_HOST_DEVICE double slope(double x, double t) const {
     return positive * t * miss_slope(x) - negative * (1 - t) * miss_slope(-x);
   }
-  static bool is_correct(double x, double t) { return (x > 0) == (t > 0.5); }
+  TANUL_HOST_DEVICE static bool is_correct(double x, double t) { return (x > 0) == (t > 0.5); }
 };
 
 struct PoissonNll : Regression {
@@ -156,13 +161,15 @@ struct PoissonNll : Regression {
   double eps;
   explicit PoissonNll(const ElementwiseLossParams& p)
       : log_input(p.log_input != 0), is_full(p.is_full != 0), eps(static_cast<double>(p.eps)) {}
-  double value(double x, double t) const {
+  TANUL_HOST_DEVICE double value(double x, double t) const {
     constexpr double kTwoPi = 6.283185307179586;
     const double rate = log_input ? std::exp(x) - t * x : x - t * std::log(x + eps);
     if (!is_full || !(t > 1)) return rate;
     return rate + t * std::log(t) - t + 0.5 * std::log(kTwoPi * t);
   }
-  double slope(double x, double t) const { return log_input ? std::exp(x) - t : 1 - t / (x + eps); }
+  TANUL_HOST_DEVICE double slope(double x, double t) const {
+    return log_input ? std::exp(x) - t : 1 - t / (x + eps);
+  }
 };
 
-}  // namespace tanul::cpu
+}  // namespace tanul::loss_formulas

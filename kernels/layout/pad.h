@@ -25,7 +25,7 @@ struct PadParams {
 };
 
 // Which element of x lies at place i along an axis of `in` elements with `begin` in front; -1: none.
-inline int64_t pad_source(PadMode mode, int64_t i, int64_t begin, int64_t in) {
+constexpr int64_t pad_source(PadMode mode, int64_t i, int64_t begin, int64_t in) {
   const int64_t at = i - begin;
   if (at >= 0 && at < in) return at;
   switch (mode) {

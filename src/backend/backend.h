@@ -16,6 +16,12 @@
 
 namespace tanul {
 
+// Launches that were recorded, to be queued again at once. Belongs to its backend.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -29,11 +35,29 @@ class Backend {
   virtual void release(void* memory, int64_t bytes) noexcept = 0;
   virtual void copy_in(void* device, const void* host, int64_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, int64_t bytes) = 0;
+  // Host memory of `bytes` that is filled and then, by end_write, lies at `device`: without a copy where
+  // the host reaches it. One at a time.
+  virtual void* begin_write(void* device, int64_t /*bytes*/) { return device; }
+  virtual void end_write(void* /*device*/, int64_t /*bytes*/) {}
+  // What is left on the device; -1 where nobody can say.
+  virtual int64_t free_bytes() const { return -1; }
 
   virtual Stream* stream() = 0;
   // Round every run of a plan.
   virtual void begin_step() = 0;
   virtual void end_step() noexcept = 0;
+  // Waits for all work; throws Error{device} where some of it failed.
+  virtual void synchronize() {}
+  // What a launch's status means, for messages.
+  virtual std::string status_text(int status) const { return "status " + std::to_string(status); }
+
+  // Between begin_recording and end_recording, launches into stream() are recorded, not run; replay
+  // queues them again. Throw Error{device}.
+  virtual bool can_record() const { return false; }
+  virtual void begin_recording() {}
+  virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
+  virtual void drop_recording() noexcept {}
+  virtual void replay(Recording& /*recording*/) {}
 
   int64_t tensor_bytes() const { return tensor_bytes_; }
   int64_t peak_tensor_bytes() const { return peak_tensor_bytes_; }

@@ -12,6 +12,8 @@
 #include <optional>
 
 #include "backend/backend.h"
+#include "backend/module_backend.h"
+#include "backend/module_loader.h"
 #include "core/format.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
@@ -22,7 +24,6 @@ namespace tanul {
 
 namespace {
 
-constexpr const char* kNoCuda = "this build has no CUDA backend";
 constexpr int kMostThreads = 1024;
 
 int available_processors() {
@@ -104,6 +105,59 @@ class CpuBackend : public Backend {
   std::optional<cpu::BlasSingleThread> blas_;
 };
 
+// The GPU that a name asks for, or why it cannot be used.
+Device find_gpu(const std::string& name) {
+  const LoadedModule& cuda = cuda_module();
+  const bool is_any = name == "cuda";
+  const int index = is_any ? cuda.first_device : std::stoi(name.substr(5));
+  const std::string why = is_any ? cuda.reason + cuda.detail : why_not_device(cuda, index);
+  if (!why.empty()) {
+    fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name,
+         why);
+  }
+  return {DeviceType::cuda, index};
+}
+
+const char* outcome_name(ModuleOutcome outcome) {
+  switch (outcome) {
+    case ModuleOutcome::not_found: return "not found";
+    case ModuleOutcome::cannot_load: return "cannot load";
+    case ModuleOutcome::mismatch: return "mismatch";
+    case ModuleOutcome::no_device: return "no device";
+    case ModuleOutcome::ok: return "ok";
+  }
+  return "";
+}
+
+void describe_cuda(SystemInfo& info) {
+  const LoadedModule& cuda = cuda_module();
+  info.cuda = outcome_name(cuda.outcome);
+  if (!cuda.reason.empty()) info.cuda += ": " + cuda.reason + cuda.detail;
+  if (cuda.module == nullptr) return;
+  const BackendModule& module = *cuda.module;
+  ModuleInfo versions;
+  if (module.info(&module, &versions) == 0) {
+    info.cuda_versions =
+        fmt::format("driver {}, runtime {}, cuBLAS {}, cuDNN {}, code for {}", versions.driver,
+                    versions.runtime, versions.cublas, versions.cudnn, versions.architectures);
+  }
+  int32_t count = 0;
+  if (module.device_count(&module, &count) != 0) return;
+  for (int32_t i = 0; i < count; ++i) {
+    ModuleDeviceInfo device;
+    GpuInfo& gpu = info.gpus.emplace_back();
+    gpu.device = Device{DeviceType::cuda, i}.str();
+    if (module.device_info(&module, i, &device) != 0) {
+      gpu.why_not = module.last_error(&module);
+      continue;
+    }
+    gpu.name = device.name;
+    gpu.compute_capability = fmt::format("{}.{}", device.major, device.minor);
+    gpu.memory_bytes = device.memory_bytes;
+    gpu.why_not = device.why_not;
+  }
+}
+
 }  // namespace
 
 std::string Device::str() const {
@@ -112,17 +166,16 @@ std::string Device::str() const {
 
 Device find_device(const std::string& name, std::string* why_not_gpu) {
   if (name == "auto") {
-    if (why_not_gpu != nullptr) *why_not_gpu = kNoCuda;
+    const LoadedModule& cuda = cuda_module();
+    if (cuda.outcome == ModuleOutcome::ok) return {DeviceType::cuda, cuda.first_device};
+    if (why_not_gpu != nullptr) *why_not_gpu = cuda.reason;
     return {DeviceType::cpu, 0};
   }
   if (name == "cpu") return {DeviceType::cpu, 0};
   const bool is_numbered =
       name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 10 &&
       std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (name == "cuda" || is_numbered) {
-    fail(Code::device, "device \"{}\": no GPU can be used: {}; \"auto\" trains on the CPU", name,
-         kNoCuda);
-  }
+  if (name == "cuda" || is_numbered) return find_gpu(name);
   fail(Code::invalid_argument, "there is no device \"{}\"; devices are auto, cpu, cuda, cuda:N",
        name);
 }
@@ -132,7 +185,12 @@ std::unique_ptr<Backend> open_backend(const Device& device, int threads) {
     fail(Code::invalid_argument, "threads must be between 0 (all processors) and {}, got {}",
          kMostThreads, threads);
   }
-  if (device.type != DeviceType::cpu) fail(Code::device, "{}: {}", device.str(), kNoCuda);
+  if (device.type == DeviceType::cuda) {
+    const LoadedModule& cuda = cuda_module();
+    const std::string why = why_not_device(cuda, device.index);
+    if (!why.empty()) fail(Code::device, "{}: {}", device.str(), why);
+    return std::make_unique<ModuleBackend>(*cuda.module, device.index);
+  }
   return std::make_unique<CpuBackend>(threads > 0 ? threads : available_processors());
 }
 
@@ -146,7 +204,7 @@ SystemInfo system_info() {
   info.isa = {cpu::simd_target()};
   info.threads = available_processors();
   info.blas = cpu::blas_description();
-  info.cuda = kNoCuda;
+  describe_cuda(info);
   return info;
 }
 

@@ -16,7 +16,14 @@ int run_info(const InfoArgs& args) {
   }
   say("tanul    {}\nbuild    {}\nCPU      {}\nISA      {}\nthreads  {}\nBLAS     {}\n",
       info.version, info.build, info.cpu, fmt::join(info.isa, ", "), info.threads, info.blas);
-  say("devices  cpu\nCUDA     {}\n", info.cuda);
+  say("CUDA     {}\n", info.cuda);
+  if (!info.cuda_versions.empty()) say("         {}\n", info.cuda_versions);
+  say("devices  cpu\n");
+  for (const GpuInfo& gpu : info.gpus) {
+    say("         {}: {}, compute capability {}, {}{}\n", gpu.device, gpu.name,
+        gpu.compute_capability, mib(gpu.memory_bytes),
+        gpu.why_not.empty() ? "" : " (not usable: " + gpu.why_not + ")");
+  }
   return 0;
 }
 

@@ -63,7 +63,16 @@ std::string info_json(const SystemInfo& info) {
   Json json{{"version", info.version}, {"build", info.build}, {"cpu", info.cpu},  {"isa", info.isa},
             {"threads", info.threads}, {"blas", info.blas},   {"cuda", info.cuda}};
   Json device{{"name", "cpu"}, {"description", info.cpu}, {"usable", true}};
+  json["cuda_versions"] = info.cuda_versions;
   json["devices"] = Json::array({device});
+  for (const GpuInfo& gpu : info.gpus) {
+    json["devices"].push_back({{"name", gpu.device},
+                               {"description", gpu.name},
+                               {"compute_capability", gpu.compute_capability},
+                               {"memory_bytes", gpu.memory_bytes},
+                               {"usable", gpu.why_not.empty()},
+                               {"why_not", gpu.why_not}});
+  }
   return text_of(json, 2);
 }
 

@@ -16,7 +16,7 @@ namespace tanul {
 
 using PhiloxBlock = std::array<uint32_t, 4>;
 
-inline PhiloxBlock philox4x32_10(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
+constexpr PhiloxBlock philox4x32_10(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53u} * counter[0];
     const uint64_t product1 = uint64_t{0xCD9E8D57u} * counter[2];
@@ -41,12 +41,12 @@ struct Philox {
   uint32_t stream = 0;
   uint32_t step = 0;
 
-  PhiloxBlock block(uint64_t block_index) const {
+  constexpr PhiloxBlock block(uint64_t block_index) const {
     return philox4x32_10({static_cast<uint32_t>(block_index),
                           static_cast<uint32_t>(block_index >> 32), step, stream},
                          static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
   }
-  uint32_t word(uint64_t index) const { return block(index / 4)[index % 4]; }
+  constexpr uint32_t word(uint64_t index) const { return block(index / 4)[index % 4]; }
 
   // Uniform in [0, 1) with 24 bits: exact in float on every device.
   float uniform24(uint64_t index) const { return to_uniform24(word(index)); }

@@ -235,6 +235,7 @@ void Plan::bind(const std::function<std::byte*(const std::string& name)>& persis
   const Graph& graph = step_.graph;
   std::byte* arena = scratch + input_bytes_;
   addresses_.assign(graph.values.size(), nullptr);
+  runs_.recording.reset();  // it holds the old addresses
   const auto place = [&](size_t i) -> std::byte* {
     const Value& value = graph.values[i];
     if (is_persistent(value)) return persistent(value.name);

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "backend/backend.h"
 #include "graph/step_graph.h"
 #include "kernels/backend_abi.h"
 #include "plan/liveness.h"
@@ -24,11 +26,18 @@ struct PlanStep {
 };
 
 struct PlanOptions {
+  std::string device = "cpu";  // for messages
   int threads = 1;
   std::function<const ImplementationList&(OpKind)> implementations;
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
   bool precise_convolutions = false;  // see TrainerOptions
+};
+
+// What the executor keeps of the runs of a plan on its device.
+struct PlanRuns {
+  bool has_walked = false;
+  std::unique_ptr<Recording> recording;  // of the plan as it is bound now
 };
 
 class Plan {
@@ -53,6 +62,8 @@ class Plan {
   void bind(const std::function<std::byte*(const std::string& name)>& persistent,
             std::byte* scratch, const StepBlock* block);
 
+  PlanRuns& runs() { return runs_; }
+
   // Where a value lies, once bound; null where it is nowhere.
   std::byte* address(ValueId value) const { return addresses_[static_cast<size_t>(value)]; }
 
@@ -74,6 +85,7 @@ class Plan {
   int64_t scratch_bytes_ = 0;
   std::vector<std::byte*> addresses_;
   PlanInfo info_;
+  PlanRuns runs_;
 };
 
 }  // namespace tanul

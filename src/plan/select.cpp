@@ -32,6 +32,10 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
     if (kind == op) wanted = name;
   }
   const ImplementationList& list = options.implementations(node.kind);
+  if (list.count == 0) {
+    fail(Code::unsupported, "{} of layer \"{}\": no kernel for it on {}", op, node.layer,
+         options.device);
+  }
   for (int i = 0; i < list.count && result.implementation == nullptr; ++i) {
     const Implementation& candidate = list.items[i];
     const char* refusal = candidate.supports(args);

@@ -23,21 +23,49 @@ class StepScope {
   Backend& backend_;
 };
 
+// `step 3 (conv2d_fwd of layer "conv1", implicit_gemm)`
+std::string name_of(const Plan& plan, size_t index) {
+  const StepInfo& info = plan.info().steps[index];
+  return fmt::format("step {} ({} of layer \"{}\", {})", index, info.op, info.layer,
+                     info.implementation);
+}
+
 void launch(Backend& backend, const Plan& plan, size_t index) {
   const PlanStep& step = plan.steps()[index];
   const int status = step.launch(backend.stream(), step.args);
-  if (status != 0) {
-    const StepInfo& info = plan.info().steps[index];
-    fail(Code::internal, "step {} ({} of layer \"{}\", {}) failed with status {}", index, info.op,
-         info.layer, info.implementation, status);
+  if (status == 0) return;
+  const bool is_cpu = backend.device().type == DeviceType::cpu;
+  fail(is_cpu ? Code::internal : Code::device, "{} failed: {}", name_of(plan, index),
+       backend.status_text(status));
+}
+
+void walk(Backend& backend, const Plan& plan) {
+  for (size_t i = 0; i < plan.steps().size(); ++i) launch(backend, plan, i);
+}
+
+std::unique_ptr<Recording> record(Backend& backend, const Plan& plan) {
+  backend.begin_recording();
+  try {
+    walk(backend, plan);
+  } catch (...) {
+    backend.drop_recording();
+    throw;
   }
+  return backend.end_recording();
 }
 
 }  // namespace
 
-void run_plan(Backend& backend, const Plan& plan) {
+void run_plan(Backend& backend, Plan& plan) {
   const StepScope scope(backend);
-  for (size_t i = 0; i < plan.steps().size(); ++i) launch(backend, plan, i);
+  PlanRuns& runs = plan.runs();
+  if (!backend.can_record() || !runs.has_walked) {
+    walk(backend, plan);
+    runs.has_walked = true;
+    return;
+  }
+  if (runs.recording == nullptr) runs.recording = record(backend, plan);
+  backend.replay(*runs.recording);
 }
 
 void run_plan_to(Backend& backend, const Plan& plan, int32_t node) {
@@ -55,6 +83,11 @@ void run_plan_stepwise(Backend& backend, const Plan& plan,
   for (size_t i = 0; i < plan.steps().size(); ++i) {
     const Clock::time_point start = Clock::now();
     launch(backend, plan, i);
+    try {
+      backend.synchronize();
+    } catch (const Error& e) {
+      fail(e.code(), "{} failed: {}", name_of(plan, i), e.what());
+    }
     StepReport report;
     report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     report.step = &plan.info().steps[i];

@@ -31,6 +31,11 @@ void check_groups(const Model& model, const TrainerOptions& options);
 
 PlanOptions plan_options(Backend& backend, const TrainerOptions& options);
 
+// Throws Error{out_of_memory} with the largest batch that fits, where the device has less memory left than
+// a plan needs.
+void check_memory(Backend& backend, const Model& model, const StepGraphOptions& graph_options,
+                  const PlanOptions& options, const PlanInfo& plan);
+
 // Targets as a model's losses want them when no data has been seen yet.
 PortTypes default_targets(const Model& model);
 
@@ -120,6 +125,8 @@ struct Trainer::Impl {
     if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
     auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
     keeping = plan->keeping();
+    check_memory(*backend, model, graph_options(key), plan_options(*backend, options),
+                 plan->info());
     allocate_persistent(*plan);
     initialize_all();
     first_plan = &keep(key, std::move(plan));
@@ -324,15 +331,28 @@ struct Trainer::Impl {
     const StepGraph& graph = plan.step_graph();
     const bool augments = is_training && options.augmentation.is_on();
     if (augments) {
-      gather_augmented(data, positions, count, options.augmentation, options.seed,
-                       static_cast<uint32_t>(epochs), plan.address(graph.inputs[0].samples));
+      fill(plan, graph.inputs[0].samples, [&](void* to) {
+        gather_augmented(data, positions, count, options.augmentation, options.seed,
+                         static_cast<uint32_t>(epochs), to);
+      });
     }
     for (size_t i = augments ? 1 : 0; i < graph.inputs.size(); ++i) {
-      data.gather_input(i, positions, count, plan.address(graph.inputs[i].samples));
+      fill(plan, graph.inputs[i].samples,
+           [&](void* to) { data.gather_input(i, positions, count, to); });
     }
     for (size_t i = 0; i < graph.losses.size(); ++i) {
-      data.gather_target(i, positions, count, plan.address(graph.losses[i].target));
+      fill(plan, graph.losses[i].target,
+           [&](void* to) { data.gather_target(i, positions, count, to); });
     }
+  }
+
+  // Lets the host write what is to lie in an input of the plan.
+  template <typename Write>
+  void fill(const Plan& plan, ValueId input, Write&& write) {
+    const Value& value = plan.step_graph().graph.value(input);
+    const int64_t bytes = value.shape.elems() * dtype_bytes(value.dtype);
+    write(backend->begin_write(plan.address(input), bytes));
+    backend->end_write(plan.address(input), bytes);
   }
 
   double step(const Tensor* samples, size_t sample_count, const Tensor* targets,

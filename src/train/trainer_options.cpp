@@ -12,6 +12,7 @@ namespace tanul {
 
 PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
   PlanOptions result;
+  result.device = backend.device().type == DeviceType::cpu ? "cpu" : "cuda";
   result.threads = backend.threads();
   result.implementations = [&backend](OpKind kind) -> const ImplementationList& {
     return backend.implementations(kind);
@@ -98,6 +99,30 @@ void check_groups(const Model& model, const TrainerOptions& options) {
     fail(Code::invalid_argument, "every parameter of model \"{}\" is frozen: nothing to train",
          model.name());
   }
+}
+
+void check_memory(Backend& backend, const Model& model, const StepGraphOptions& graph_options,
+                  const PlanOptions& options, const PlanInfo& plan) {
+  const int64_t free = backend.free_bytes();
+  if (free < 0 || plan.total_bytes <= free) return;
+  // Memory grows with the batch: the border between what fits and what does not.
+  int64_t fits = 0, too_large = graph_options.batch;
+  int64_t smallest = plan.total_bytes;  // of the plans that were looked at
+  while (fits + 1 < too_large) {
+    StepGraphOptions smaller = graph_options;
+    smaller.batch = fits + (too_large - fits) / 2;
+    const int64_t bytes = Plan(model, smaller, options).info().total_bytes;
+    (bytes <= free ? fits : too_large) = smaller.batch;
+    smallest = std::min(smallest, bytes);
+  }
+  constexpr double kMib = 1024 * 1024;
+  const std::string hint = fits > 0 ? fmt::format("the largest batch that fits is {}", fits)
+                                    : fmt::format("not even a batch of 1 fits: it needs {:.1f} MiB",
+                                                  static_cast<double>(smallest) / kMib);
+  fail(Code::out_of_memory,
+       "{}: a batch of {} needs {} bytes ({:.1f} MiB) and {:.1f} MiB are free; {}",
+       backend.device().str(), graph_options.batch, plan.total_bytes,
+       static_cast<double>(plan.total_bytes) / kMib, static_cast<double>(free) / kMib, hint);
 }
 
 PlanInfo make_plan(const Model& model, const TrainerOptions& options, bool is_training) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "cli/image.h"
+#include "core/format.h"
 #include "core/philox.h"
 #include "io/file.h"
 #include "support/expect_error.h"
@@ -106,6 +107,7 @@ class Cli : public ::testing::Test {
     ::dup2(out_fd, STDOUT_FILENO);
     ::dup2(err_fd, STDERR_FILENO);
     ::setenv("XDG_CACHE_HOME", cache.c_str(), 1);
+    if (!module_.empty()) ::setenv("TANUL_CUDA_MODULE", module_.c_str(), 1);
     if (::chdir(folder_.path().c_str()) == 0) ::execv(tool.c_str(), argv.data());
     ::_exit(127);
   }
@@ -154,6 +156,7 @@ class Cli : public ::testing::Test {
   }
 
   TempFolder folder_;
+  std::string module_;  // the CUDA module that the tool looks at
 };
 
 std::string jpeg_bytes(const Image& image) {
@@ -554,6 +557,29 @@ TEST_F(Cli, InfoIsJsonToo) {
     EXPECT_TRUE(info.contains(key)) << key;
   }
   EXPECT_NE(run({"info"}).out.find("BLAS"), std::string::npos);
+}
+
+// Modules that cannot be used, each with its reason: the tool trains on the CPU and says so in its first
+// line; --device cuda is refused with exit code 1.
+TEST_F(Cli, WithoutAGpuItTrainsAndSaysWhy) {
+  const std::vector<std::pair<const char*, const char*>> modules = {
+      {"no_device", "there is no NVIDIA driver"},
+      {"wrong_abi", "is of another build: its interface has version"},
+      {"missing_library", "cannot be loaded: undefined symbol"},
+      {"no_symbol", "is no module of tanul: it has no tanul_backend"},
+      {"not_there", "the CUDA module is not installed"}};
+  for (const auto& [module, reason] : modules) {
+    SCOPED_TRACE(module);
+    module_ = fmt::format("{}/test_modules/{}.so", TANUL_BINARY_DIR, module);
+    const Outcome trained = train(module, {"--epochs", "1"});
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    const std::string header = trained.out.substr(0, trained.out.find('\n'));
+    EXPECT_NE(header.find(" (no GPU: "), std::string::npos) << header;
+    EXPECT_NE(header.find(reason), std::string::npos) << header;
+    expect_refused({"train", "tiny.toml", "--data", "data", "--device", "cuda"}, reason, 1);
+    EXPECT_NE(run({"info"}).out.find(reason), std::string::npos);
+    EXPECT_EQ(json::parse(run({"info", "--json"}).out).at("devices").size(), 1u);
+  }
 }
 
 TEST_F(Cli, DataInfoCountsAndDraws) {

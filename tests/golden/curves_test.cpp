@@ -17,7 +17,7 @@
 #include "support/golden.h"
 #include "tanul/tanul.h"
 
-namespace tanul::test {
+namespace tanul::test::curves_golden {
 namespace {
 
 Tensor to_tensor(const RefTensor& t, DType dtype = DType::f32) {
@@ -288,4 +288,4 @@ TEST(Golden, CurvesWithPicturesThatMayNotBeShipped) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::curves_golden

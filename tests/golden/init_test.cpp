@@ -11,7 +11,7 @@
 #include "support/golden.h"
 #include "tanul/error.h"
 
-namespace tanul::test {
+namespace tanul::test::init_golden {
 namespace {
 
 // "leaky_relu_0.2" is leaky_relu of slope 0.2.
@@ -170,4 +170,4 @@ TEST(Golden, Init) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::init_golden

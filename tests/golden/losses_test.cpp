@@ -18,7 +18,7 @@
 #include "support/op_program.h"
 #include "support/rule.h"
 
-namespace tanul::test {
+namespace tanul::test::losses_golden {
 namespace {
 
 // A case as a node: what it is fed with, and which operands have gradients.
@@ -299,4 +299,4 @@ TEST(Golden, Losses) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::losses_golden

@@ -12,7 +12,7 @@
 
 #include "support/golden.h"
 
-namespace tanul::test {
+namespace tanul::test::metrics_golden {
 namespace {
 
 using nlohmann::json;
@@ -445,4 +445,4 @@ TEST(Golden, Metrics) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::metrics_golden

@@ -14,7 +14,7 @@
 #include "support/op_program.h"
 #include "support/rule.h"
 
-namespace tanul::test {
+namespace tanul::test::ops_activation_golden {
 namespace {
 
 // The activation of a case: parameters have the names of the attributes. Fails where a name is unknown.
@@ -176,4 +176,4 @@ TEST(Golden, OpsActivation) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::ops_activation_golden

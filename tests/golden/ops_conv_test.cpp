@@ -16,7 +16,7 @@
 #include "support/rule.h"
 #include "support/step_runner.h"
 
-namespace tanul::test {
+namespace tanul::test::ops_conv_golden {
 namespace {
 
 // Whole numbers of an attribute by axis: depth, height, width; `missing` where the op has no such axis.
@@ -196,4 +196,4 @@ TEST(Golden, OpsConv) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::ops_conv_golden

@@ -16,7 +16,7 @@
 #include "support/rule.h"
 #include "support/step_runner.h"
 
-namespace tanul::test {
+namespace tanul::test::ops_norm_golden {
 namespace {
 
 constexpr double kU53 = 0x1p-53;
@@ -318,4 +318,4 @@ TEST(Golden, OpsNorm) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::ops_norm_golden

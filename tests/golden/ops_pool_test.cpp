@@ -13,7 +13,7 @@
 #include "support/rule.h"
 #include "support/step_runner.h"
 
-namespace tanul::test {
+namespace tanul::test::ops_pool_golden {
 namespace {
 
 // A forward step of the engine that an op of the index is.
@@ -117,4 +117,4 @@ TEST(Golden, OpsPool) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::ops_pool_golden

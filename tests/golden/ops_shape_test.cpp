@@ -21,7 +21,7 @@
 #include "support/op_program.h"
 #include "support/rule.h"
 
-namespace tanul::test {
+namespace tanul::test::ops_shape_golden {
 namespace {
 
 using Extents = std::vector<int64_t>;
@@ -313,4 +313,4 @@ TEST(Golden, OpsShape) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::ops_shape_golden

@@ -15,7 +15,7 @@
 #include "support/rule.h"
 #include "support/step_runner.h"
 
-namespace tanul::test {
+namespace tanul::test::optimizers_golden {
 namespace {
 
 // The updates of some parameters as a graph, on memory of its own.
@@ -325,4 +325,4 @@ TEST(Optimizers, AMomentumOfTheStepTakesThePlaceOfTheirOwn) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::optimizers_golden

@@ -8,7 +8,7 @@
 #include "support/golden.h"
 #include "tanul/schedule.h"
 
-namespace tanul::test {
+namespace tanul::test::schedules_golden {
 namespace {
 
 double number(const GoldenCase& c, const char* key) { return golden_number(c.attrs.at(key)); }
@@ -178,4 +178,4 @@ TEST(Schedule, PlateauTakesItsShareOfANegativeBestTowardsZero) {
 }
 
 }  // namespace
-}  // namespace tanul::test
+}  // namespace tanul::test::schedules_golden

@@ -60,14 +60,18 @@ struct Worst {
   }
 };
 
-RefTensor run(OpKind kind, const Params& params, const Tensors& in) {
+RefTensor run(TestDevice* device, OpKind kind, const Params& params, const Tensors& in) {
   const Step step{kind, params, in, {in[0]}, {}};
-  const RunResult result = run_step(cpu_implementations(kind).items[0], step, {});
+  RunOptions options;
+  options.device = device;
+  const RunResult result = run_step(device->implementations(kind).items[0], step, options);
   EXPECT_EQ(result.failure, "") << op_name(kind);
   return to_ref(in[0], result.out.at(0));
 }
 
-TEST(Activations, AreWithinFourUnitsInTheLastPlaceEverywhere) {
+class ActivationsOfDevice : public testing::TestWithParam<TestDevice*> {};
+
+TEST_P(ActivationsOfDevice, AreWithinFourUnitsInTheLastPlaceEverywhere) {
   const std::vector<float> points = grid();
   const Shape shape{static_cast<int64_t>(points.size())};
   RefTensor x(shape), dy(shape, DType::f32, static_cast<double>(kDy));
@@ -78,9 +82,10 @@ TEST(Activations, AreWithinFourUnitsInTheLastPlaceEverywhere) {
     for (const ActivationParams& params : parameter_sets(reference)) {
       SCOPED_TRACE(activation_text(reference, params));
       const double* p = params.values;
-      const RefTensor y = run(info->forward, Params::of(params), {x});
+      const RefTensor y = run(GetParam(), info->forward, Params::of(params), {x});
       const bool reads_output = info->def->reads_output != nullptr && info->def->reads_output(p);
-      const RefTensor dx = run(info->backward, Params::of(params), {dy, reads_output ? y : x});
+      const RefTensor dx =
+          run(GetParam(), info->backward, Params::of(params), {dy, reads_output ? y : x});
       Worst forward, backward;
       for (size_t i = 0; i < points.size(); ++i) {
         const Real at = points[i];
@@ -97,6 +102,9 @@ TEST(Activations, AreWithinFourUnitsInTheLastPlaceEverywhere) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Activations, ActivationsOfDevice, testing::ValuesIn(test_devices()),
+                         [](const auto& device) { return std::string(device.param->name()); });
 
 TEST(Activations, AreFoundByNameAndByStep) {
   ASSERT_EQ(activation_references().size(), static_cast<size_t>(kActivations));

@@ -253,6 +253,19 @@ void add_tiled(std::vector<OpCase>& cases) {
       [](Conv& c) { c.activation = kRelu; });
 }
 
+// Many rows and columns and a short sum: what the largest tiles of a matrix product take.
+void add_large(std::vector<OpCase>& cases) {
+  const std::vector<Conv> all = {
+      {"large: 100 filters at 8,280 positions", {4, 6, 46, 46}, 100, 1, 2},
+      {"large: gradient of 8,464 elements in 97 channels", {4, 97, 46, 46}, 5, 1, 2},
+      {"large: 900 filters of 900 weights", {2, 100, 3, 3}, 900, 3, 3},
+  };
+  for (const Conv& c : all) {
+    cases.push_back(make(c));
+    cases.back().has_gradient_check = false;
+  }
+}
+
 }  // namespace
 
 std::vector<OpCase> conv2d_cases() {
@@ -427,6 +440,7 @@ std::vector<OpCase> conv2d_cases() {
   add_signals(cases);
   add_transposed(cases);
   add_tiled(cases);
+  add_large(cases);
   return cases;
 }
 

@@ -139,6 +139,16 @@ std::vector<OpCase> conv3d_cases() {
   };
   std::vector<OpCase> cases;
   for (const Conv& c : all) cases.push_back(make(c));
+  // Many rows and columns and a short sum: what the largest tiles of a matrix product take.
+  const std::vector<Conv> large = {
+      {"large: 100 filters at 8,360 positions", {2, 6, 11, 20, 20}, 100, {1, 1, 2}},
+      {"large: gradient of 8,748 elements in 97 channels", {3, 97, 9, 18, 18}, 5, {1, 1, 2}},
+      {"large: 900 filters of 896 weights", {2, 112, 2, 2, 2}, 900, 2},
+  };
+  for (const Conv& c : large) {
+    cases.push_back(make(c));
+    cases.back().has_gradient_check = false;
+  }
   const std::vector<std::pair<Conv, Three>> up = {
       {{"1x1x1: a plain matrix product", {2, 4, 2, 3, 4}, 5, 1}, 0},
       {{"2x2x2 stride 2: blocks do not overlap", {2, 3, 3, 4, 3}, 4, 2, 2}, 0},

@@ -23,6 +23,7 @@ struct Draw {
   uint64_t step = 0;
   uint64_t seed = 1;
   int threads = 2;
+  TestDevice* device = &cpu_device();
 };
 
 // Dropout of a million ones.
@@ -30,8 +31,9 @@ RefTensor masked_ones(const Draw& draw) {
   const RefTensor ones(Shape{kElems}, DType::f32, 1);
   const Params params = Params::of(DropoutParams{draw.p, philox_stream(draw.layer), 0});
   const Step step{draw.kind, params, {ones}, {ones}, {draw.seed, draw.step, 0}};
-  const ImplementationList& list = cpu_implementations(draw.kind);
+  const ImplementationList& list = draw.device->implementations(draw.kind);
   RunOptions options;
+  options.device = draw.device;
   options.threads = draw.threads;
   const RunResult run = run_step(list.items[0], step, options);
   EXPECT_EQ(run.failure, "");
@@ -111,6 +113,16 @@ TEST(Dropout, ThreadsDoNotChangeTheMask) {
   one.threads = 1;
   three.threads = 3;
   EXPECT_EQ(masked_ones(one).v, masked_ones(three).v);
+}
+
+TEST(Dropout, IsTheSameOnEveryDevice) {
+  for (TestDevice* device : test_devices()) {
+    Draw draw;
+    draw.step = 5;
+    const RefTensor want = masked_ones(draw);
+    draw.device = device;
+    EXPECT_EQ(masked_ones(draw).v, want.v) << device->name();
+  }
 }
 
 TEST(Dropout, IsItsInputInEvaluation) {

@@ -111,6 +111,8 @@ void add_particular(std::vector<OpCase>& cases) {
       with_fills(OpKind::mse_fwd, "mse of equal values: 0", {4, 6}, list({1.5}), list({1.5})));
   cases.push_back(with_fills(OpKind::mse_fwd, "mse of small differences of large values", {4, 64},
                              list({1e4 + 1, 1e4 - 0.5, 1e4}), list({1e4})));
+  cases.push_back(make(mse, "against more classes than a warp takes", {3, 2100},
+                       classes({3}, {Fill::labels, 2100, {}})));
   cases.push_back(make(mse, "against classes, ties go to the lowest", {6, 3},
                        classes({6}, list({0, 1, 0, 2, 0, 1}))));
   cases.push_back(with_fills(OpKind::mse_fwd, "mse of infinities", {6},

@@ -24,6 +24,13 @@ OpCase make(const std::string& name, int64_t N, int64_t C, int64_t K, bool has_b
   return op;
 }
 
+// Many rows and columns and a short sum: what the largest tiles of a matrix product take.
+OpCase large(const std::string& name, int64_t N, int64_t C, int64_t K) {
+  OpCase op = make("large: " + name, N, C, K);
+  op.has_gradient_check = false;
+  return op;
+}
+
 // linear_bwd_weights_sgd; momentum, dampening, weight decay, lr scale, nesterov
 OpCase updated(const std::string& name, int64_t N, int64_t C, int64_t K, const SgdParams& sgd,
                bool has_bias = true) {
@@ -169,6 +176,9 @@ std::vector<OpCase> linear_cases() {
       make("fused sigmoid", 6, 10, 9, true, ActivationKind::sigmoid),
       make("fused tanh", 6, 10, 9, true, ActivationKind::tanh),
       make("fused tanh, no bias", 33, 5, 40, false, ActivationKind::tanh),
+      large("900 samples, 9 to 900 features", 900, 9, 900),
+      large("900 samples, 900 to 9 features", 900, 900, 9),
+      large("9 samples, 900 to 900 features", 9, 900, 900),
       make("samples as vectors: several chunks, several panels", 64, 300, 200),
       make("samples that do not fill vectors", 47, 131, 67),
       make("samples as vectors, fused ReLU, no bias", 33, 129, 64, false, ActivationKind::relu),

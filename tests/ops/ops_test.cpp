@@ -116,6 +116,7 @@ std::string repetition_error(const Implementation& implementation, const Step& s
     if ((op.optional_outputs >> i & 1) == 0 || at >= step.want.size()) continue;
     if (!step.want[at].present) continue;
     RunOptions options;
+    options.device = base.device;
     options.absent_out = i;
     RunResult run = run_step(implementation, step, options);
     if (!run.failure.empty()) return fmt::format("without output {}: {}", i, run.failure);
@@ -134,6 +135,7 @@ std::string repetition_error(const Implementation& implementation, const Step& s
   }
   for (const auto& pair : pairs) {
     RunOptions options;
+    options.device = base.device;
     options.threads = 2;
     options.in_place = {pair};
     const RunResult run = run_step(implementation, step, options);
@@ -155,10 +157,11 @@ std::string step_error(const Implementation& implementation, const Step& step, b
 }
 
 // An update runs several times, each step from the state that the one before it left.
-std::string update_error(const Implementation& implementation, const OpCase& op_case,
-                         bool& is_refused) {
+std::string update_error(TestDevice* device, const Implementation& implementation,
+                         const OpCase& op_case, bool& is_refused) {
   const OpGraph graph(op_case);
   RunOptions options;
+  options.device = device;
   for (const auto& pair : op_case.mutates) options.in_place.push_back(pair);
   std::vector<RefTensor> state;
   for (size_t i = 0; i < op_case.in.size(); ++i) {
@@ -184,18 +187,21 @@ std::string update_error(const Implementation& implementation, const OpCase& op_
 }
 
 struct Named {
+  TestDevice* device;
   OpKind kind;
-  int implementation;
+  int at;  // in the list of the device
 
+  const Implementation& implementation() const { return device->implementations(kind).items[at]; }
   friend void PrintTo(const Named& named, std::ostream* out) {
-    *out << cpu_implementations(named.kind).items[named.implementation].name;
+    *out << named.implementation().name;
   }
 };
 
-std::vector<Named> all_implementations() {
+std::vector<Named> all_implementations(TestDevice* device) {
   std::vector<Named> all;
+  if (device == nullptr) return all;
   for (OpKind kind : all_kinds()) {
-    for (int i = 0; i < cpu_implementations(kind).count; ++i) all.push_back({kind, i});
+    for (int i = 0; i < device->implementations(kind).count; ++i) all.push_back({device, kind, i});
   }
   return all;
 }
@@ -204,7 +210,9 @@ class Implementations : public testing::TestWithParam<Named> {};
 
 TEST_P(Implementations, AgreeWithTheReference) {
   const OpKind kind = GetParam().kind;
-  const Implementation& implementation = cpu_implementations(kind).items[GetParam().implementation];
+  const Implementation& implementation = GetParam().implementation();
+  RunOptions on_device;
+  on_device.device = GetParam().device;
   int ran = 0;
   int failed = 0;
   const auto report = [&](const OpCase& op_case, const std::string& what) {
@@ -219,14 +227,15 @@ TEST_P(Implementations, AgreeWithTheReference) {
       if (!op_case.mutates.empty()) {
         if (op_case.kind != kind) continue;
         bool is_refused = false;
-        const std::string error = update_error(implementation, op_case, is_refused);
+        const std::string error =
+            update_error(GetParam().device, implementation, op_case, is_refused);
         if (!error.empty()) report(op_case, error);
         ran += is_refused ? 0 : 1;
         continue;
       }
       for (const Step& step : steps_of(op_case, kind, nullptr)) {
         RunResult run;
-        const std::string error = step_error(implementation, step, false, {}, run);
+        const std::string error = step_error(implementation, step, false, on_device, run);
         if (!error.empty()) report(op_case, error);
         ran += run.is_refused ? 0 : 1;
         if (!error.empty() || run.is_refused ||
@@ -235,7 +244,7 @@ TEST_P(Implementations, AgreeWithTheReference) {
         }
         for (const Step& whole : steps_of(op_case, kind, &kSmallIntegers)) {
           if (!are_whole(whole.in)) continue;
-          const std::string inexact = step_error(implementation, whole, true, {}, run);
+          const std::string inexact = step_error(implementation, whole, true, on_device, run);
           if (!inexact.empty()) report(op_case, "on whole numbers, " + inexact);
         }
       }
@@ -247,12 +256,24 @@ TEST_P(Implementations, AgreeWithTheReference) {
 }
 
 std::string implementation_name(const testing::TestParamInfo<Named>& info) {
-  return std::string(op_name(info.param.kind)) + "_" +
-         cpu_implementations(info.param.kind).items[info.param.implementation].name;
+  return std::string(op_name(info.param.kind)) + "_" + info.param.implementation().name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, Implementations, testing::ValuesIn(all_implementations()),
+INSTANTIATE_TEST_SUITE_P(Cpu, Implementations,
+                         testing::ValuesIn(all_implementations(&cpu_device())),
                          implementation_name);
+#ifdef TANUL_EMULATE_CUDA
+INSTANTIATE_TEST_SUITE_P(Cuda, Implementations,
+                         testing::ValuesIn(all_implementations(emulated_cuda_device())),
+                         implementation_name);
+
+TEST(Ops, EveryKindHasACudaKernel) {
+  for (OpKind kind : all_kinds()) {
+    if (op_is_view(kind)) continue;
+    EXPECT_GT(emulated_cuda_device()->implementations(kind).count, 0) << op_name(kind);
+  }
+}
+#endif
 
 // The last of the list has to take whatever `infer` accepts.
 TEST(Ops, TheLastImplementationAcceptsEveryCase) {
@@ -261,7 +282,6 @@ TEST(Ops, TheLastImplementationAcceptsEveryCase) {
       const OpGraph graph(op_case);
       for (const Node& node : graph.graph.nodes) {
         if (op_is_view(node.kind)) continue;
-        const ImplementationList& list = cpu_implementations(node.kind);
         std::vector<Operand> in, out;
         const auto operand = [&](ValueId id) {
           Operand o{};
@@ -278,9 +298,13 @@ TEST(Ops, TheLastImplementationAcceptsEveryCase) {
         args.in_count = static_cast<int32_t>(in.size());
         args.out_count = static_cast<int32_t>(out.size());
         args.params = node.params.data();
-        const char* reason = list.items[list.count - 1].supports(args);
-        EXPECT_EQ(reason, nullptr)
-            << op_name(node.kind) << " on \"" << op_case.name << "\": " << reason;
+        for (TestDevice* device : test_devices()) {
+          const ImplementationList& list = device->implementations(node.kind);
+          if (list.count == 0) continue;
+          const char* reason = list.items[list.count - 1].supports(args);
+          EXPECT_EQ(reason, nullptr) << device->name() << ", " << op_name(node.kind) << " on \""
+                                     << op_case.name << "\": " << reason;
+        }
         if (op_def(node.kind).flops != nullptr) {
           const double flops = op_def(node.kind).flops(args);
           EXPECT_TRUE(std::isfinite(flops) && flops >= 0) << op_name(node.kind);

@@ -170,6 +170,8 @@ std::vector<OpCase> pool_cases() {
       {"asymmetric padding", {1, 2, 6, 7}, 3, 3, 2, 2, 1, 0, 0, 2},
       {"strides differ", {1, 2, 9, 9}, 2, 3, 1, 2},
       {"window of the whole plane", {3, 4, 5, 6}, 5, 6, 5, 6},
+      {"a stride of nearly 2^31: places beyond 32 bits", {2, 3, 5, 6}, 2, 3, 2147480000, 1},
+      {"window of a whole plane of many elements", {1, 2, 51, 45}, 51, 45, 1, 1},
       {"5x5 stride 1: much overlap", {1, 2, 12, 11}, 5, 5, 1, 1, 2, 2, 2, 2},
       {"many planes of one window", {9, 31, 2, 2}, 2, 2, 2, 2},
       {"big plane", {1, 2, 101, 67}, 2, 2, 2, 2},

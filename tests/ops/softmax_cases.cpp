@@ -115,6 +115,7 @@ std::vector<OpCase> softmax_cases() {
     add("of one class: always 1", {3, 1}, 1);
     add("of a vector", {17}, 0);
     add("of a thousand classes", {3, 1000}, 1);
+    add("of more classes than a warp takes", {3, 2100}, 1);
     add("of classes beyond one strip and a tail", {2, 131}, 1);
     add("of pixels beyond one strip", {2, 3, 9, 15}, 1);
     add("of pixels, several tiles", {3, 4, 60, 61}, 1);

@@ -103,6 +103,8 @@ std::vector<OpCase> general_cases() {
               options(0)),
       general("against probabilities, several tiles", {400, 17}, {{400, 17}, any_share},
               options(0.1f)),
+      general("against probabilities of more classes than a warp takes", {3, 2100},
+              {{3, 2100}, any_share}, options(0.1f)),
       general("against probabilities of logits of plus and minus 1e4", {7, 5},
               {{7, 5}, list({0.2})}, options(0), mixed),
   };

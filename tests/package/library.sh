@@ -5,6 +5,9 @@
 #   dependencies  it needs OpenBLAS, zlib, Highway and the compiler's run time, nothing else
 #   size          stripped, it is below 4 MB
 #   soname        its soname is libtanul.so.MAJOR.MINOR
+#   no_cuda       it (or a program), with all that it needs, needs no library of CUDA
+#   module        libtanul-cuda.so: one exported symbol, no library of CUDA needed; stripped it is below
+#                 10 MB with code for one architecture, below 60 MB with all
 set -euo pipefail
 check=$1
 library=$2
@@ -49,6 +52,30 @@ case $check in
     soname=$(objdump -p "$library" | awk '$1 == "SONAME" {print $2}')
     echo "$soname"
     [[ $soname =~ ^libtanul\.so\.[0-9]+\.[0-9]+$ ]]
+    ;;
+  no_cuda)
+    needed=$(ldd "$library" | awk '{print $1}' | sed 's|.*/||')
+    echo "$needed"
+    if foreign=$(grep -iE 'cuda|cudart|cublas|cudnn|nvidia|nvrtc' <<<"$needed"); then
+      echo "of CUDA: $foreign"
+      exit 1
+    fi
+    ;;
+  module)
+    exported=$(nm -D --defined-only "$library" | awk '{print $3}')
+    [ "$exported" = tanul_backend ] || { echo "exported: $exported"; exit 1; }
+    needed=$(objdump -p "$library" | awk '$1 == "NEEDED" {print $2}')
+    echo "$needed"
+    if foreign=$(grep -vE '^(libstdc\+\+\.so\.6|libm\.so\.6|libgcc_s\.so\.1|libc\.so\.6|ld-linux.*)$' <<<"$needed"); then
+      echo "not expected: $foreign"
+      exit 1
+    fi
+    stripped=$(mktemp)
+    trap 'rm -f "$stripped"' EXIT
+    strip -o "$stripped" "$library"
+    bytes=$(stat -c %s "$stripped")
+    echo "$bytes bytes stripped, $3 architectures"
+    [ "$bytes" -lt $(($3 == 1 ? 10000000 : 60000000)) ]
     ;;
   *)
     echo "no check \"$check\"" >&2

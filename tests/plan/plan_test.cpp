@@ -12,6 +12,7 @@
 #include "kernels/op.h"
 #include "support/random_model.h"
 #include "tanul/trainer.h"
+#include "train/trainer_impl.h"
 
 namespace tanul {
 namespace {
@@ -297,11 +298,31 @@ TEST(Plan, PreciseConvolutionsArePlainSums) {
   EXPECT_EQ(precise.refused[0], "winograd_f4x4_3x3: precise_convolutions is set");
 }
 
+// A device whose backend has not every kernel.
+TEST(Plan, AStepWithoutAKernelIsAnError) {
+  ModelBuilder m("net");
+  const Var x = m.conv2d(m.input({1, 8, 8}), {.out = 2, .kernel = 3});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  const Model model = m.build();
+  PlanOptions options = cpu_options();
+  options.device = "cuda";
+  options.implementations = [](OpKind kind) -> const ImplementationList& {
+    static const ImplementationList kNone{nullptr, 0};
+    return kind == OpKind::conv2d_fwd ? kNone : cpu_implementations(kind);
+  };
+  StepGraphOptions graph_options;
+  graph_options.batch = 4;
+  graph_options.targets = default_targets(model);
+  try {
+    const Plan plan(model, graph_options, options);
+    ADD_FAILURE() << "planned without a kernel";
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()), "conv2d_fwd of layer \"conv1\": no kernel for it on cuda");
+    EXPECT_EQ(e.code(), Code::unsupported);
+  }
+}
+
 TEST(Plan, RefusesDevicesThatAreNotThere) {
-  EXPECT_EQ(
-      error_of({.device = "cuda"}),
-      "device \"cuda\": no GPU can be used: this build has no CUDA backend; \"auto\" trains on "
-      "the CPU");
   EXPECT_EQ(error_of({.device = "tpu"}),
             "there is no device \"tpu\"; devices are auto, cpu, cuda, cuda:N");
 }

@@ -2,19 +2,17 @@
 #include "support/step_runner.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <utility>
 
 #include "core/format.h"
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/parallel.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(address, bytes)
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes)
+#define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)0)
 #endif
 
 namespace tanul::test {
@@ -22,37 +20,63 @@ namespace tanul::test {
 namespace {
 
 // Memory with guard zones directly before and behind it: writes there are found by their mark, reads by
-// AddressSanitizer. Poison 0xFF is NaN as float and double.
+// AddressSanitizer where the memory is the host's. Poison 0xFF is NaN as float and double.
 class Guarded {
  public:
-  explicit Guarded(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
-    const size_t total = (kGuard + bytes_ + kGuard + 63) / 64 * 64;
-    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, total)));
-    std::memset(memory_.get(), kMark, total);
-    std::memset(data(), 0xFF, bytes_);
-    ASAN_POISON_MEMORY_REGION(memory_.get(), kGuard);
-    ASAN_POISON_MEMORY_REGION(data() + bytes_, total - kGuard - bytes_);
+  Guarded(TestDevice& device, int64_t bytes)
+      : device_(&device),
+        bytes_(static_cast<size_t>(bytes)),
+        total_((kGuard + bytes_ + kGuard + 63) / 64 * 64) {
+    memory_ = device.allocate(total_);
+    std::vector<std::byte> start(total_, std::byte{kMark});
+    std::memset(start.data() + kGuard, 0xFF, bytes_);
+    device.copy_to(memory_, start.data(), total_);
+    if (device.has_host_memory()) {
+      ASAN_POISON_MEMORY_REGION(memory_, kGuard);
+      ASAN_POISON_MEMORY_REGION(data() + bytes_, total_ - kGuard - bytes_);
+    }
   }
-  std::byte* data() const { return memory_.get() + kGuard; }
+  Guarded(Guarded&& other) noexcept
+      : device_(other.device_),
+        bytes_(other.bytes_),
+        total_(other.total_),
+        memory_(std::exchange(other.memory_, nullptr)) {}
+  Guarded& operator=(Guarded&&) = delete;
+  ~Guarded() {
+    if (memory_ == nullptr) return;
+    unpoison();
+    device_->release(memory_);
+  }
+
+  std::byte* data() const { return memory_ + kGuard; }
   size_t bytes() const { return bytes_; }
+  void put(const std::byte* host) { device_->copy_to(data(), host, bytes_); }
+  std::vector<std::byte> get() const {
+    std::vector<std::byte> host(bytes_);
+    device_->copy_from(host.data(), data(), bytes_);
+    return host;
+  }
   bool is_intact() const {
-    ASAN_UNPOISON_MEMORY_REGION(memory_.get(), kGuard + bytes_ + kGuard);
-    for (size_t i = 0; i < kGuard; ++i) {
-      if (memory_.get()[i] != std::byte{kMark} || data()[bytes_ + i] != std::byte{kMark}) {
-        return false;
-      }
+    unpoison();
+    std::vector<std::byte> all(total_);
+    device_->copy_from(all.data(), memory_, total_);
+    for (size_t i = 0; i < total_; ++i) {
+      const bool is_guard = i < kGuard || i >= kGuard + bytes_;
+      if (is_guard && all[i] != std::byte{kMark}) return false;
     }
     return true;
   }
 
  private:
+  void unpoison() const {
+    if (device_->has_host_memory()) ASAN_UNPOISON_MEMORY_REGION(memory_, total_);
+  }
+
   static constexpr size_t kGuard = 256;
   static constexpr unsigned char kMark = 0xA5;
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
-  size_t bytes_;
-  std::unique_ptr<std::byte, Free> memory_;
+  TestDevice* device_;
+  size_t bytes_, total_;
+  std::byte* memory_;
 };
 
 template <typename T>
@@ -65,19 +89,18 @@ void store_as(const RefTensor& t, std::byte* to) {
 
 int64_t bytes_of(const RefTensor& t) { return t.elems() * dtype_bytes(t.dtype); }
 
+std::vector<std::byte> stored(const RefTensor& t) {
+  std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(t)));
+  store(t, bytes.data());
+  return bytes;
+}
+
 Operand operand_of(const RefTensor& t) {
   Operand operand{};
   operand.rank = t.present ? t.shape.rank() : -1;
   operand.dtype = static_cast<int32_t>(t.dtype);
   for (int i = 0; i < operand.rank; ++i) operand.dims[i] = t.shape[i];
   return operand;
-}
-
-Stream* stream_of(int threads) {
-  static std::unique_ptr<Stream> streams[8];
-  std::unique_ptr<Stream>& stream = streams[threads];
-  if (stream == nullptr) stream = std::make_unique<Stream>(threads);
-  return stream.get();
 }
 
 }  // namespace
@@ -100,14 +123,14 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   for (const RefTensor& t : step.in) in.push_back(operand_of(t));
   for (const RefTensor& t : step.want) out.push_back(operand_of(t));
   if (options.absent_out >= 0) out[static_cast<size_t>(options.absent_out)].rank = -1;
-  StepBlock block{step.context.seed, step.context.step, step.context.lr, 0};
+  TestDevice& device = options.device != nullptr ? *options.device : cpu_device();
+  const StepBlock block{step.context.seed, step.context.step, step.context.lr, 0};
   StepArgs args{};
   args.in = in.data();
   args.out = out.data();
   args.in_count = static_cast<int32_t>(in.size());
   args.out_count = static_cast<int32_t>(out.size());
   args.params = step.params.data();
-  args.block = &block;
 
   // Planning happens while all data pointers are null.
   if (const char* reason = implementation.supports(args)) {
@@ -124,13 +147,13 @@ RunResult run_step(const Implementation& implementation, const Step& step,
 
   std::vector<Guarded> in_memory, out_memory;
   for (size_t i = 0; i < in.size(); ++i) {
-    in_memory.emplace_back(in[i].present() ? bytes_of(step.in[i]) : 0);
+    in_memory.emplace_back(device, in[i].present() ? bytes_of(step.in[i]) : 0);
     if (!in[i].present()) continue;
-    store(step.in[i], in_memory[i].data());
+    in_memory[i].put(stored(step.in[i]).data());
     in[i].data = in_memory[i].data();
   }
   for (size_t i = 0; i < out.size(); ++i) {
-    out_memory.emplace_back(out[i].present() ? bytes_of(step.want[i]) : 0);
+    out_memory.emplace_back(device, out[i].present() ? bytes_of(step.want[i]) : 0);
     if (out[i].present()) out[i].data = out_memory[i].data();
   }
   std::vector<bool> is_overwritten(in.size(), false);
@@ -138,20 +161,24 @@ RunResult run_step(const Implementation& implementation, const Step& step,
     out[static_cast<size_t>(to)].data = in[static_cast<size_t>(from)].data;
     is_overwritten[static_cast<size_t>(from)] = true;
   }
-  const Guarded workspace(args.workspace_bytes);
+  const Guarded workspace(device, args.workspace_bytes);
   args.workspace = workspace.data();
+  Guarded block_memory(device, sizeof block);
+  block_memory.put(reinterpret_cast<const std::byte*>(&block));
+  args.block = reinterpret_cast<const StepBlock*>(block_memory.data());
 
-  const int status = launch_step(implementation, stream_of(options.threads), args);
-  if (status != 0) result.failure = fmt::format("launch returned {}", status);
+  const int status = device.run(implementation, args, options.threads);
+  if (status != 0) {
+    result.failure = fmt::format("launch returned {} {}", status, device.last_error());
+    return result;
+  }
   if (!workspace.is_intact()) {
     result.failure = fmt::format("wrote outside the workspace of {} bytes", args.workspace_bytes);
   }
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in_memory[i].is_intact()) result.failure = fmt::format("wrote outside input {}", i);
     if (!in[i].present() || is_overwritten[i]) continue;
-    std::vector<std::byte> before(in_memory[i].bytes());
-    store(step.in[i], before.data());
-    if (std::memcmp(before.data(), in_memory[i].data(), before.size()) != 0) {
+    if (in_memory[i].get() != stored(step.in[i])) {
       result.failure = fmt::format("changed input {}", i);
     }
   }
@@ -159,8 +186,8 @@ RunResult run_step(const Implementation& implementation, const Step& step,
     if (!out_memory[i].is_intact()) result.failure = fmt::format("wrote outside output {}", i);
     result.out.emplace_back();
     if (!out[i].present()) continue;
-    const std::byte* data = out[i].as<std::byte>();
-    result.out.back().assign(data, data + bytes_of(step.want[i]));
+    result.out.back().resize(static_cast<size_t>(bytes_of(step.want[i])));
+    device.copy_from(result.out.back().data(), out[i].as<std::byte>(), result.out.back().size());
   }
   return result;
 }

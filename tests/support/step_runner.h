@@ -10,6 +10,7 @@
 #include "graph/graph.h"
 #include "kernels/backend_abi.h"
 #include "support/reference.h"
+#include "support/test_device.h"
 
 namespace tanul::test {
 
@@ -23,6 +24,7 @@ struct Step {
 };
 
 struct RunOptions {
+  TestDevice* device = nullptr;  // null: the CPU
   int threads = 1;
   std::vector<std::pair<int, int>> in_place;  // {in, out} that share memory
   int absent_out = -1;                        // an optional output that is left out
@@ -34,7 +36,7 @@ struct RunResult {
   std::vector<std::vector<std::byte>> out;  // bytes of each output, empty where absent
 };
 
-// Launches with BLAS set to one thread, as a device does while a step runs.
+// Launches on the CPU with BLAS set to one thread, as a device does while a step runs.
 int launch_step(const Implementation& implementation, Stream* stream, const StepArgs& args);
 
 // Guards round every output and the workspace, which has exactly the size asked for; outputs and

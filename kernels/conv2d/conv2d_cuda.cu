@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolution in one and two dimensions on CUDA. "implicit_gemm": kernels/cuda/convolution.h over windows
+// of two axes; where a product would be mostly padding, the kernels of conv2d_cuda.h.
+#include <iterator>
+
+#include "kernels/conv2d/conv2d_cuda.h"
+#include "kernels/cuda/convolution.h"
+#include "kernels/cuda/ops.h"
+
+namespace tanul {
+
+namespace {
+
+using namespace cuda::conv;
+using cuda::gemm::Tile128x128;
+using cuda::gemm::Tile32x128;
+using cuda::gemm::Tile32x32;
+using cuda::gemm::Tile64x64;
+
+#define TANUL_DEPTHWISE(step) \
+  { "depthwise", step##_depthwise::supports, no_workspace, step##_depthwise::launch }
+
+const Implementation kForward[] = {
+    TANUL_DEPTHWISE(conv2d_fwd),
+    {"direct", conv2d_fwd_direct::supports, no_workspace, conv2d_fwd_direct::launch},
+    implicit_gemm<Forward<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
+    implicit_gemm<Forward<2>, Tile32x128, int32_t>("implicit_gemm_32x128"),
+    implicit_gemm<Forward<2>, Tile64x64, int32_t>("implicit_gemm_64x64"),
+    implicit_gemm<Forward<2>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
+const Implementation kBackwardData[] = {
+    TANUL_DEPTHWISE(conv2d_bwd_data),
+    implicit_gemm<BackwardData<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
+    implicit_gemm<BackwardData<2>, Tile32x128, int32_t>("implicit_gemm_32x128"),
+    implicit_gemm<BackwardData<2>, Tile64x64, int32_t>("implicit_gemm_64x64"),
+    implicit_gemm<BackwardData<2>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
+const Implementation kBackwardWeights[] = {
+    TANUL_DEPTHWISE(conv2d_bwd_weights),
+    implicit_gemm<BackwardWeights<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
+    implicit_gemm<BackwardWeights<2>, Tile32x32, int32_t>("implicit_gemm_32x32"),
+    implicit_gemm<BackwardWeights<2>, Tile64x64, int32_t>("implicit_gemm_64x64"),
+    implicit_gemm<BackwardWeights<2>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
+
+}  // namespace
+
+const ImplementationList cuda_conv2d_fwd = {kForward, std::size(kForward)};
+const ImplementationList cuda_conv2d_bwd_data = {kBackwardData, std::size(kBackwardData)};
+const ImplementationList cuda_conv2d_bwd_weights = {kBackwardWeights, std::size(kBackwardWeights)};
+
+}  // namespace tanul

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backend's table (kernels/backend_module.h) over CUDA's entry points (api.h). Knows no CUDA header:
+// the module puts the CUDA runtime behind it, tests a fake device.
+#pragma once
+
+#include "kernels/backend_module.h"
+#include "kernels/cuda/api.h"
+
+namespace tanul::cuda {
+
+// What a module is made of.
+struct Parts {
+  const Api* api;
+  const char* version;           // of tanul
+  const int32_t* architectures;  // that code was built for: 75, 80, …, ascending
+  int32_t architecture_count;
+  int32_t ptx;  // the architecture whose PTX is in the module; 0: none
+  // Versions of libraries that may be absent: "13.1.0", "not found".
+  void (*library_versions)(char* cublas, char* cudnn, int32_t text_bytes);
+};
+
+// Can code for these architectures run on a GPU of compute capability major.minor? Code for sm_XY runs
+// where X is the same and Y at most the GPU's; PTX is translated for any GPU that is not older.
+bool has_code_for(const Parts& parts, int32_t major, int32_t minor);
+
+struct Module {
+  BackendModule table;  // the first member: functions get a pointer to it
+  Parts parts;
+};
+
+// `parts.api` has to outlive the module.
+Module make_module(const Parts& parts);
+
+}  // namespace tanul::cuda

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fully connected layer on CUDA, "gemm": each of the three products is one call of kernels/cuda/gemm.h.
+//
+//   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the sums are in
+//                registers
+//   bwd_data     dx [N, C] = dy [N, K] w [K, C]
+//   bwd_weights  dw [K, C] = dy [N, K]^T x [N, C], db = dy^T 1: x has a column of ones behind its last
+//
+// 2 N K C flops each; meets the arithmetic roof unless N is small, then the bytes of w: products with
+// few tiles are split along their depth until all multiprocessors have work.
+// Numerics and determinism: see gemm.h.
+#include <iterator>
+
+#include "kernels/cuda/fused_activation.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/ops.h"
+#include "kernels/linear/linear.h"
+
+namespace tanul {
+
+namespace {
+
+using cuda::gemm::ColumnMajor;
+using cuda::gemm::MatrixOut;
+using cuda::gemm::RowMajor;
+using cuda::gemm::Schedule;
+
+// y = act(sum + b)
+template <typename Index>
+struct ForwardOut {
+  MatrixOut<Index> y;
+  const float* b;  // [K], may be null
+  ActivationKind activation;
+
+  __device__ float finish(float sum, Index column) const {
+    const float bias = b != nullptr && column < y.columns ? b[column] : 0.0f;
+    return cuda::activate(activation, sum + bias);
+  }
+  __device__ void store(Index row, Index column, float4 v) const {
+    y.store(row, column,
+            make_float4(finish(v.x, column), finish(v.y, column + 1), finish(v.z, column + 2),
+                        finish(v.w, column + 3)));
+  }
+};
+
+// One product. `columns` counts a column of ones of b too.
+template <typename Index_, class A, class B, class Out>
+struct Product {
+  using Index = Index_;
+  A operand_a;
+  B operand_b;
+  Out result;
+  Index wide, deep;
+
+  __device__ Index columns(int) const { return wide; }
+  __device__ Index depth(int) const { return deep; }
+  __device__ const A& a(int) const { return operand_a; }
+  __device__ const B& b(int) const { return operand_b; }
+  __device__ const Out& out(int) const { return result; }
+};
+
+// The extents of the product that a step is.
+struct Extents {
+  int64_t rows, columns, depth;
+};
+
+template <typename Index>
+RowMajor<Index> row_major(const Operand& matrix) {
+  return {matrix.as<float>(), static_cast<Index>(matrix.dims[0]),
+          static_cast<Index>(matrix.dims[1]), cuda::gemm::has_vectors(matrix.data, matrix.dims[1])};
+}
+template <typename Index>
+ColumnMajor<Index> column_major(const Operand& matrix, bool has_ones) {
+  return {matrix.as<float>(), static_cast<Index>(matrix.dims[1]),
+          static_cast<Index>(matrix.dims[0]), static_cast<Index>(has_ones ? matrix.dims[1] : -1),
+          cuda::gemm::has_vectors(matrix.data, matrix.dims[1])};
+}
+template <typename Index>
+MatrixOut<Index> matrix_out(const Operand& matrix, float* last) {
+  return {matrix.as<float>(), last, static_cast<Index>(matrix.dims[0]),
+          static_cast<Index>(matrix.dims[1]), cuda::gemm::has_vectors(matrix.data, matrix.dims[1])};
+}
+
+struct Forward {
+  static Extents extents(const StepArgs& args) {
+    return {args.in[0].dims[0], args.in[1].dims[0], args.in[0].dims[1]};
+  }
+  template <typename Index>
+  static auto product(const StepArgs& args) {
+    const Extents e = extents(args);
+    const float* b = args.in_count > 2 && args.in[2].present() ? args.in[2].as<float>() : nullptr;
+    const ForwardOut<Index> out{matrix_out<Index>(args.out[0], nullptr), b,
+                                args.params_as<LinearParams>().activation};
+    return Product<Index, RowMajor<Index>, RowMajor<Index>, ForwardOut<Index>>{
+        row_major<Index>(args.in[0]), row_major<Index>(args.in[1]), out,
+        static_cast<Index>(e.columns), static_cast<Index>(e.depth)};
+  }
+};
+
+struct BackwardData {
+  static Extents extents(const StepArgs& args) {
+    return {args.in[0].dims[0], args.in[1].dims[1], args.in[0].dims[1]};
+  }
+  template <typename Index>
+  static auto product(const StepArgs& args) {
+    const Extents e = extents(args);
+    return Product<Index, RowMajor<Index>, ColumnMajor<Index>, MatrixOut<Index>>{
+        row_major<Index>(args.in[0]), column_major<Index>(args.in[1], false),
+        matrix_out<Index>(args.out[0], nullptr), static_cast<Index>(e.columns),
+        static_cast<Index>(e.depth)};
+  }
+};
+
+struct BackwardWeights {
+  static Extents extents(const StepArgs& args) {
+    return {args.in[1].dims[1], args.in[0].dims[1] + (args.out[1].present() ? 1 : 0),
+            args.in[0].dims[0]};
+  }
+  template <typename Index>
+  static auto product(const StepArgs& args) {
+    const Extents e = extents(args);
+    float* db = args.out[1].present() ? args.out[1].as<float>() : nullptr;
+    return Product<Index, ColumnMajor<Index>, ColumnMajor<Index>, MatrixOut<Index>>{
+        column_major<Index>(args.in[1], false),
+        column_major<Index>(args.in[0], args.out[1].present()), matrix_out<Index>(args.out[0], db),
+        static_cast<Index>(e.columns), static_cast<Index>(e.depth)};
+  }
+};
+
+template <class Step, class Tile>
+Schedule schedule_of(const StepArgs& args) {
+  const Extents e = Step::extents(args);
+  return cuda::gemm::make_schedule<Tile>(e.rows, e.columns, e.depth, 1);
+}
+
+template <class Step, class Tile, typename Index>
+int launch_linear(Stream* stream, const StepArgs& args) {
+  return cuda::gemm::launch_gemm<Tile>(stream, Step::template product<Index>(args),
+                                       schedule_of<Step, Tile>(args), args.workspace);
+}
+
+template <class Step, class Tile>
+int64_t workspace_linear(const StepArgs& args, int) {
+  return schedule_of<Step, Tile>(args).partial_bytes();
+}
+
+template <class Step>
+const char* supports_large_tiles(const StepArgs& args) {
+  const Extents e = Step::extents(args);
+  return cuda::gemm::why_not_large_tiles(e.rows, e.columns, e.depth, 1);
+}
+template <class Step>
+const char* supports_32_bit(const StepArgs& args) {
+  const Extents e = Step::extents(args);
+  return cuda::gemm::why_not_32_bit({e.rows, e.columns, e.depth});
+}
+
+template <class Step>
+constexpr Implementation kImplementations[] = {
+    {"gemm_128x128", supports_large_tiles<Step>, workspace_linear<Step, cuda::gemm::Tile128x128>,
+     launch_linear<Step, cuda::gemm::Tile128x128, int32_t>},
+    {"gemm_64x64", supports_32_bit<Step>, workspace_linear<Step, cuda::gemm::Tile64x64>,
+     launch_linear<Step, cuda::gemm::Tile64x64, int32_t>},
+    {"gemm_64_bit", supports_all, workspace_linear<Step, cuda::gemm::Tile64x64>,
+     launch_linear<Step, cuda::gemm::Tile64x64, int64_t>}};
+
+}  // namespace
+
+#define TANUL_LIST(Step) \
+  { kImplementations<Step>, std::size(kImplementations<Step>) }
+const ImplementationList cuda_linear_fwd = TANUL_LIST(Forward);
+const ImplementationList cuda_linear_bwd_data = TANUL_LIST(BackwardData);
+const ImplementationList cuda_linear_bwd_weights = TANUL_LIST(BackwardWeights);
+#undef TANUL_LIST
+
+}  // namespace tanul

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// mma.sync of a warp on the host, by the tables of the PTX manual ("Matrix Fragments for mma.m16n8k8" and
+// "mma.m16n8k16"): which element of a [16, depth], b [depth, 8] and sums [16, 8] each register of a lane is.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "emulation/grid.h"
+
+namespace tanul::cuda::emulation {
+
+// cvt.rna.tf32.f32: 10 bits behind the point, ties away from 0.
+inline uint32_t to_tf32(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::isfinite(x) ? (bits + 0x1000u) & ~0x1fffu : bits;
+}
+// cvt.rn.bf16.f32: 7 bits behind the point, ties to even.
+inline uint32_t to_bf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  if (std::isnan(x)) return 0x7fffu;
+  return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+
+// The registers of a lane.
+struct MmaLane {
+  uint32_t a[4], b[2];
+  float sums[4];
+};
+
+// sums += a b, elements taken from the lanes by a_of(lanes, row, k) and b_of(lanes, k, column).
+template <int kDepth, typename A, typename B>
+void mma_of_warp(void* const* lanes, const A& a_of, const B& b_of) {
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      // Row `row`, column `column` is register row / 8 * 2 + column % 2 of lane row % 8 * 4 + column / 2.
+      auto& owner = *static_cast<MmaLane*>(lanes[row % 8 * 4 + column / 2]);
+      float& sum = owner.sums[row / 8 * 2 + column % 2];
+      for (int k = 0; k < kDepth; ++k) sum += a_of(lanes, row, k) * b_of(lanes, k, column);
+    }
+  }
+}
+
+inline const MmaLane& mma_lane(void* const* lanes, int i) {
+  return *static_cast<const MmaLane*>(lanes[i]);
+}
+
+inline void run_mma(const char* name, const uint32_t (&a)[4], const uint32_t (&b)[2],
+                    float (&sums)[4], void (*together)(void* const* lanes, uint32_t mask),
+                    const Place& place) {
+  MmaLane own{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}, {sums[0], sums[1], sums[2], sums[3]}};
+  warp_wide(name, 0xffffffffu, &own, together, false, place);
+  for (int i = 0; i < 4; ++i) sums[i] = own.sums[i];
+}
+
+inline void mma_tf32(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4],
+                     const Place& place = Place::current()) {
+  run_mma(
+      "mma.m16n8k8", a, b, sums,
+      [](void* const* lanes, uint32_t) {
+        mma_of_warp<8>(
+            lanes,
+            [](void* const* all, int row, int k) {
+              const MmaLane& lane = mma_lane(all, row % 8 * 4 + k % 4);
+              return std::bit_cast<float>(lane.a[row / 8 + k / 4 * 2]);
+            },
+            [](void* const* all, int k, int column) {
+              return std::bit_cast<float>(mma_lane(all, column * 4 + k % 4).b[k / 4]);
+            });
+      },
+      place);
+}
+
+inline void mma_bf16(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4],
+                     const Place& place = Place::current()) {
+  run_mma(
+      "mma.m16n8k16", a, b, sums,
+      [](void* const* lanes, uint32_t) {
+        // Half k % 2 of a register holds the bits of a bf16.
+        const auto half = [](uint32_t word, int k) {
+          return std::bit_cast<float>(k % 2 == 0 ? word << 16 : word & 0xffff0000u);
+        };
+        mma_of_warp<16>(
+            lanes,
+            [&](void* const* all, int row, int k) {
+              const MmaLane& lane = mma_lane(all, row % 8 * 4 + k % 8 / 2);
+              return half(lane.a[row / 8 + k / 8 * 2], k);
+            },
+            [&](void* const* all, int k, int column) {
+              return half(mma_lane(all, column * 4 + k % 8 / 2).b[k / 8], k);
+            });
+      },
+      place);
+}
+
+}  // namespace tanul::cuda::emulation

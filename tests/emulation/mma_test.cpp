@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main loop of kernels/cuda/gemm.h on tensor cores (kernels/cuda/mma.h), emulated.
+#include "kernels/cuda/mma.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+namespace tanul::cuda::gemm {
+namespace {
+
+// out [rows, columns] = a [rows, depth] b [columns, depth]^T
+struct MatrixProduct {
+  using Index = int32_t;
+  RowMajor<Index> rows, columns_;
+  MatrixOut<Index> result;
+
+  Index columns(int) const { return columns_.rows; }
+  Index depth(int) const { return rows.depth; }
+  const RowMajor<Index>& a(int) const { return rows; }
+  const RowMajor<Index>& b(int) const { return columns_; }
+  const MatrixOut<Index>& out(int) const { return result; }
+};
+
+struct Matrices {
+  int rows, columns, depth;
+  std::vector<float> a, b;
+
+  template <typename Draw>
+  Matrices(int m, int n, int k, const Draw& draw)
+      : rows(m),
+        columns(n),
+        depth(k),
+        a(static_cast<size_t>(m) * static_cast<size_t>(k)),
+        b(static_cast<size_t>(n) * static_cast<size_t>(k)) {
+    for (float& x : a) x = draw();
+    for (float& x : b) x = draw();
+  }
+  const float* row(const std::vector<float>& of, int i) const { return of.data() + i * depth; }
+};
+
+template <class Mma>
+std::vector<float> product(const Matrices& m) {
+  std::vector<float> out(static_cast<size_t>(m.rows) * static_cast<size_t>(m.columns), NAN);
+  const MatrixProduct problem{{m.a.data(), m.rows, m.depth, false},
+                              {m.b.data(), m.columns, m.depth, false},
+                              {out.data(), nullptr, m.rows, m.columns, false}};
+  const Schedule schedule = make_schedule<TensorTile>(m.rows, m.columns, m.depth, 1);
+  std::vector<float> partials(static_cast<size_t>(schedule.partial_elems()), NAN);
+  emulation::run_grid({schedule.blocks(), 1, 1}, {TensorTile::kThreads, 1, 1}, [&] {
+    gemm_kernel<TensorTile, MatrixProduct, TensorFragment<TensorTile, Mma>>(problem, schedule,
+                                                                            partials.data());
+  });
+  if (schedule.splits > 1) {
+    emulation::run_grid({1, 1, 1}, {kBlockThreads, 1, 1},
+                        [&] { finish_kernel<MatrixProduct>(problem, schedule, partials.data()); });
+  }
+  return out;
+}
+
+// How an operand is rounded: cvt.rna breaks ties away from 0, cvt.rn to even.
+struct Rounding {
+  int bits;  // significant ones
+  double (*to_whole)(double);
+
+  double operator()(float x) const {
+    int exponent = 0;
+    const double fraction = std::frexp(static_cast<double>(x), &exponent);
+    return std::ldexp(to_whole(std::ldexp(fraction, bits)), exponent - bits);
+  }
+};
+const Rounding kTf32{11, std::round};
+const Rounding kBf16{8, std::nearbyint};
+
+// Sums are float: (2 + n) u T from the product of the rounded operands.
+template <class Mma>
+void expect_product_of_rounded(const Rounding& rounded, int m, int n, int k) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  const Matrices matrices(m, n, k, [&] { return normal(random); });
+  const std::vector<float> got = product<Mma>(matrices);
+  for (int i = 0; i < m; ++i) {
+    for (int j = 0; j < n; ++j) {
+      double want = 0, T = 0;
+      for (int d = 0; d < k; ++d) {
+        const double term =
+            rounded(matrices.row(matrices.a, i)[d]) * rounded(matrices.row(matrices.b, j)[d]);
+        want += term;
+        T += std::abs(term);
+      }
+      ASSERT_NEAR(got[static_cast<size_t>(i * n + j)], want, (2 + k) * 0x1p-24 * T)
+          << "row " << i << ", column " << j;
+    }
+  }
+}
+
+template <class Mma>
+void expect_exact_on_integers(int m, int n, int k) {
+  std::mt19937 random(11);
+  std::uniform_int_distribution<int> small(-4, 4);
+  const Matrices matrices(m, n, k, [&] { return static_cast<float>(small(random)); });
+  const std::vector<float> got = product<Mma>(matrices);
+  for (int i = 0; i < m; ++i) {
+    for (int j = 0; j < n; ++j) {
+      float want = 0;
+      for (int d = 0; d < k; ++d) {
+        want += matrices.row(matrices.a, i)[d] * matrices.row(matrices.b, j)[d];
+      }
+      ASSERT_EQ(got[static_cast<size_t>(i * n + j)], want) << "row " << i << ", column " << j;
+    }
+  }
+}
+
+TEST(TensorCoreGemm, Tf32RoundsOperandsTo11Bits) {
+  expect_product_of_rounded<MmaTf32>(kTf32, 129, 70, 37);
+  expect_exact_on_integers<MmaTf32>(129, 70, 37);
+}
+
+TEST(TensorCoreGemm, Bf16RoundsOperandsTo8Bits) {
+  expect_product_of_rounded<MmaBf16>(kBf16, 129, 70, 37);
+  expect_exact_on_integers<MmaBf16>(129, 70, 37);
+}
+
+TEST(TensorCoreGemm, LongSumsAreSplit) {
+  expect_product_of_rounded<MmaTf32>(kTf32, 20, 30, 700);
+  expect_exact_on_integers<MmaBf16>(20, 30, 700);
+}
+
+}  // namespace
+}  // namespace tanul::cuda::gemm
