@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,6 +29,11 @@ class Backend {
   virtual Device device() const = 0;
   virtual std::string description() const = 0;  // "CPU: 2 threads, AVX2"
   virtual int threads() const = 0;
+  // Calls body(0) … body(count - 1) on the host, in any order and by as many threads as the device has
+  // there. The body must not throw.
+  virtual void for_each_on_host(int64_t count, const std::function<void(int64_t)>& body) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+  }
   virtual const ImplementationList& implementations(OpKind kind) const = 0;
 
   // Memory for tensors, zero-filled, aligned to 64 bytes and counted. Throws Error{out_of_memory}.

@@ -71,6 +71,9 @@ class CpuBackend : public Backend {
     return fmt::format("CPU: {} thread{}, {}", n, n == 1 ? "" : "s", cpu::simd_target());
   }
   int threads() const override { return stream_.threads(); }
+  void for_each_on_host(int64_t count, const std::function<void(int64_t)>& body) override {
+    cpu::parallel_for(&stream_, count, [&](int64_t i, int) { body(i); });
+  }
   const ImplementationList& implementations(OpKind kind) const override {
     return cpu_implementations(kind);
   }

@@ -21,6 +21,7 @@
 #include "plan/plan.h"
 #include "run/executor.h"
 #include "tanul/trainer.h"
+#include "train/init.h"
 
 namespace tanul {
 
@@ -192,7 +193,10 @@ struct Trainer::Impl {
   void initialize_all() {
     for (const ParameterInfo& info : model.parameters()) {
       Tensor weights(info.shape);
-      initialize(weights, info.init, options.seed, info.name, info.following_gain);
+      initialize(weights, info.init, options.seed, info.name, info.following_gain,
+                 [&](int64_t count, const std::function<void(int64_t)>& body) {
+                   backend->for_each_on_host(count, body);
+                 });
       write_parameter(info.name, weights);
     }
     start_normalizations();
