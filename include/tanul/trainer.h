@@ -19,6 +19,7 @@
 #include "tanul/model.h"
 #include "tanul/optim.h"
 #include "tanul/plan.h"
+#include "tanul/precision.h"
 
 namespace tanul {
 
@@ -96,6 +97,13 @@ struct TrainerOptions {
   // true: convolutions only by implementations that sum the products of the formula. Winograd's, where
   // it pays, is two to three times as fast and rounds two to three times as much.
   bool precise_convolutions = false;
+  // The format in which convolutions and linear layers multiply, where the device has an implementation
+  // that does: precision.h says what is rounded and by how much. PlanInfo says which products are in it; the
+  // others are in fp32, on the CPU all of them.
+  Precision precision = Precision::fp32;
+  // false: implementations whose last bits may differ from run to run may be chosen too (sums in the order
+  // in which threads come). true: the same data give the same bits.
+  bool deterministic = true;
   Memory memory = Memory::normal;
 };
 

@@ -11,6 +11,7 @@
 #include "cli/progress_line.h"
 #include "cli/report.h"
 #include "cli/run_folder.h"
+#include "cli/units.h"
 #include "core/format.h"
 
 namespace tanul::cli {
@@ -39,9 +40,9 @@ void say_header(const Trainer& trainer, const Dataset& data) {
   say("{} · {} · {}", data.name, parts, data.train().sample_shape().str_x());
   if (data.train().has_labels()) say(" · {} classes", data.classes());
   const PlanInfo plan = trainer.plan();
-  say("\nplan: {} steps, {} (weights {}, optimizer {}, inputs {}, activations {}), {} a step\n\n",
+  say("\nplan: {} steps, {} (weights {}, optimizer {}, inputs {}, activations {}), {} a step\n{}\n",
       plan.steps.size(), mib(plan.total_bytes), mib(plan.parameter_bytes), mib(plan.state_bytes),
-      mib(plan.input_bytes), mib(plan.activation_bytes), flop_text(plan.flops));
+      mib(plan.input_bytes), mib(plan.activation_bytes), flop_text(plan.flops), units_text(plan));
   flush_out();
 }
 

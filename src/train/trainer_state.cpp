@@ -72,6 +72,12 @@ TensorFile Trainer::state(bool with_optimizer) const {
   }
   file.metadata["format"] = "tanul";
   file.metadata["model"] = impl_->model.name();
+  const PlanInfo& plan = impl_->first_plan->info();
+  file.metadata["precision"] = precision_name(plan.precision);
+  if (plan.precision != Precision::fp32) {
+    file.metadata["products_in_precision"] =
+        fmt::format("{} of {}", plan.products_in_precision, plan.products);
+  }
   file.metadata["normalized"] = impl_->is_normalized ? "1" : "0";
   if (with_optimizer) {
     file.metadata["seed"] = std::to_string(impl_->options.seed);
