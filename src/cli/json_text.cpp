@@ -44,8 +44,12 @@ Json versions() {
 Json shape_json(const Shape& shape) { return std::vector<int64_t>(shape.begin(), shape.end()); }
 
 // What was asked for, and what the plan made of it.
-Json precision_json(const PlanInfo& plan) {
-  return {{"asked", precision_name(plan.precision)},
+Json precision_json(const Trainer& trainer) {
+  const PlanInfo plan = trainer.plan();
+  const std::optional<LossScale> scale = trainer.loss_scale();
+  return {{"loss_scale", scale ? Json(scale->scale) : Json(nullptr)},
+          {"steps_left_out", scale ? scale->left_out : 0},
+          {"asked", precision_name(plan.precision)},
           {"products", plan.products},
           {"products_in_precision", plan.products_in_precision},
           {"deterministic", plan.is_deterministic},
@@ -133,7 +137,7 @@ std::string summary_json(const Summary& s) {
             {"threads", options.threads},
             {"device", trainer.device().str()},
             {"device_description", trainer.device_description()},
-            {"precision", precision_json(trainer.plan())},
+            {"precision", precision_json(trainer)},
             {"data",
              {{"name", s.dataset},
               {"path", s.data_folder},

@@ -12,9 +12,10 @@ std::string precision_text(const PlanInfo& plan) {
   const char* asked = precision_name(plan.precision);
   if (plan.products_in_precision == 0) {
     return is_cpu ? fmt::format("precision {} asked; this CPU backend computes in fp32\n", asked)
-                  : fmt::format("precision {} asked; none of the {} products has a kernel for it "
-                                "here (tanul plan --steps --why), all are in fp32\n",
-                                asked, plan.products);
+                  : fmt::format(
+                        "precision {} asked; none of the {} products has a kernel for it "
+                        "here (tanul plan --steps --why), all are in fp32\n",
+                        asked, plan.products);
   }
   const std::string where = is_cpu ? fmt::format("in {}", asked) : "on tensor cores";
   if (plan.products_in_precision == plan.products) {
@@ -38,6 +39,15 @@ std::string units_text(const PlanInfo& plan) {
                       plan.nondeterministic_steps, plan.steps.size());
   }
   return text;
+}
+
+std::string loss_scale_text(const LossScale& scale) {
+  if (scale.left_out == 0) return fmt::format("loss scale {:g} · no step left out", scale.scale);
+  return scale.left_out == 1
+             ? fmt::format("loss scale {:g} · 1 step left out, its gradients were not finite",
+                           scale.scale)
+             : fmt::format("loss scale {:g} · {} steps left out, their gradients were not finite",
+                           scale.scale, scale.left_out);
 }
 
 std::string implementation_text(const std::string& name, Precision multiplies_in) {
