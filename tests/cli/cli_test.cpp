@@ -357,12 +357,24 @@ TEST_F(Cli, PrecisionIsNeverSilent) {
   EXPECT_EQ(units.at("products_in_precision"), 0);
   EXPECT_GT(units.at("products"), 0);
   EXPECT_EQ(units.at("deterministic"), false);
+  EXPECT_TRUE(units.at("loss_scale").is_null());
   EXPECT_NE(run({"eval", "run"}).out.find(said), std::string::npos);
   EXPECT_NE(
       run({"plan", "tiny.toml", "--device", "cpu", "--set", "train.precision=bf16"}).out.find(said),
       std::string::npos);
   EXPECT_EQ(run({"plan", "tiny.toml", "--device", "cpu"}).out.find("precision"), std::string::npos);
   expect_refused({"plan", "tiny.toml", "--set", "train.precision=bf15"}, "did you mean \"bf16\"?");
+}
+
+TEST_F(Cli, Fp16SaysWhatBecameOfItsLossScale) {
+  const Outcome outcome =
+      train("run", {"--epochs", "1", "--stepwise", "--set", "train.precision=fp16"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("loss scale 65536 · no step left out\n"), std::string::npos)
+      << outcome.out;
+  const json units = json::parse(folder_.read("run/summary.json")).at("precision");
+  EXPECT_EQ(units.at("loss_scale"), 65536);
+  EXPECT_EQ(units.at("steps_left_out"), 0);
 }
 
 TEST_F(Cli, RunFoldersAreNeverOverwrittenUnasked) {

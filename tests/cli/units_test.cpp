@@ -44,6 +44,14 @@ TEST(Units, OfThePromiseOfEqualBits) {
   EXPECT_EQ(units_text(plan), "deterministic = false: no step makes use of it\n");
 }
 
+TEST(Units, OfALossScale) {
+  EXPECT_EQ(loss_scale_text({65536, 12, 0}), "loss scale 65536 · no step left out");
+  EXPECT_EQ(loss_scale_text({32768, 12, 1}),
+            "loss scale 32768 · 1 step left out, its gradients were not finite");
+  EXPECT_EQ(loss_scale_text({0.5, 0, 17}),
+            "loss scale 0.5 · 17 steps left out, their gradients were not finite");
+}
+
 TEST(Units, ImplementationsAreNamedWithTheirFormat) {
   EXPECT_EQ(implementation_text("direct", Precision::fp32), "direct");
   EXPECT_EQ(implementation_text("mma", Precision::tf32), "mma (tf32)");

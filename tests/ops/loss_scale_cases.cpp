@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/optim/loss_scale.h"
-
 #include <cmath>
 
+#include "kernels/optim/loss_scale.h"
 #include "ops/cases.h"
 
 namespace tanul::test {
