@@ -118,6 +118,8 @@ struct Bench {
     options.optimizer = Sgd{.lr = 1e-3f, .momentum = 0.9f};
     options.force = recipe.trainer.force;
     options.precise_convolutions = recipe.trainer.precise_convolutions;
+    options.precision = recipe.trainer.precision;
+    options.deterministic = recipe.trainer.deterministic;
     options.memory = recipe.trainer.memory;
     if (!o.memory.empty()) options.memory = o.memory == "low" ? Memory::low : Memory::normal;
     const auto channels = static_cast<size_t>(

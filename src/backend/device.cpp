@@ -121,6 +121,27 @@ Device find_gpu(const std::string& name) {
   return {DeviceType::cuda, index};
 }
 
+// The formats of which there is an implementation.
+template <typename ListOf>
+std::vector<std::string> precisions_of(const ListOf& list_of) {
+  std::vector<std::string> names;
+  for (const Precision precision :
+       {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+    for (int kind = 0; kind < kOpKinds; ++kind) {
+      const auto op = static_cast<OpKind>(kind);
+      if (op_is_view(op) || !op_def(op).is_product) continue;
+      const ImplementationList& list = list_of(op);
+      if (std::none_of(list.items, list.items + list.count,
+                       [&](const Implementation& i) { return i.multiplies_in == precision; })) {
+        continue;
+      }
+      names.emplace_back(precision_name(precision));
+      break;
+    }
+  }
+  return names;
+}
+
 const char* outcome_name(ModuleOutcome outcome) {
   switch (outcome) {
     case ModuleOutcome::not_found: return "not found";
@@ -157,6 +178,9 @@ void describe_cuda(SystemInfo& info) {
     gpu.name = device.name;
     gpu.compute_capability = fmt::format("{}.{}", device.major, device.minor);
     gpu.memory_bytes = device.memory_bytes;
+    gpu.precisions = precisions_of([&](OpKind kind) -> const ImplementationList& {
+      return *module.implementations(&module, static_cast<int32_t>(kind));
+    });
     gpu.why_not = device.why_not;
   }
 }
@@ -206,6 +230,7 @@ SystemInfo system_info() {
   info.cpu = cpu_model();
   info.isa = {cpu::simd_target()};
   info.threads = available_processors();
+  info.precisions = precisions_of(cpu_implementations);
   info.blas = cpu::blas_description();
   describe_cuda(info);
   return info;

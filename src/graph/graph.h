@@ -34,7 +34,7 @@ struct Value {
   DType dtype = DType::f32;
   ValueKind kind = ValueKind::temp;
   bool keep = false;  // read by the trainer after the step: lives to the end of it
-  // Elements of a constant. Of a state: the one value that all start as; none means 0.
+  // Elements of a constant. Of a state: what they start as, or the one value that all do; none means 0.
   std::vector<float> constant;
   bool is_of_model = false;  // a state that prediction needs: running statistics
   // Of a state: the parameter whose values it starts with (averages of weights), in place of those.

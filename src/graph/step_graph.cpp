@@ -14,6 +14,7 @@
 #include "graph/recompute.h"
 #include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
+#include "kernels/optim/loss_scale.h"
 #include "kernels/optim/penalty.h"
 
 namespace tanul {
@@ -153,6 +154,34 @@ void find_nodes(const Graph& graph, std::vector<StepGraph::Layer>& layers) {
   }
 }
 
+ValueId add_loss_scale(Graph& graph) {
+  Value state;
+  state.name = kLossScaleName;
+  state.shape = Shape{kLossScaleStates};
+  state.kind = ValueKind::state;
+  state.constant = {kFirstLossScale, 0, 0};
+  return graph.add_value(state);
+}
+
+// What the gradient of a loss begins with: the loss's weight, scaled where there is a scale.
+ValueId add_seed(Graph& graph, const std::string& name, double weight, ValueId loss_scale) {
+  if (loss_scale != kNoValue) {
+    const ValueId seed =
+        graph
+            .add_node(OpKind::loss_scale_seed, "loss_scale", Phase::loss, {loss_scale},
+                      Params::of(LossScaleSeedParams{static_cast<float>(weight)}))
+            .front();
+    graph.value(seed).name = name;
+    return seed;
+  }
+  Value constant;
+  constant.name = name;
+  constant.shape = Shape{1};
+  constant.kind = ValueKind::constant;
+  constant.constant = {static_cast<float>(weight)};
+  return graph.add_value(constant);
+}
+
 // Gradients of those values that are there, kNoValue for the others.
 std::vector<ValueId> gradients_of(Graph& graph,
                                   const std::vector<std::pair<ValueId, ValueId>>& seeds,
@@ -184,6 +213,7 @@ StepGraphOptions training_options(const TrainerOptions& options) {
   result.memory = options.memory;
   result.lookahead_k = options.lookahead.k;
   result.lookahead_alpha = options.lookahead.alpha;
+  result.scales_loss = options.precision == Precision::fp16;
   result.accumulation = options.accumulate > 1 ? Accumulation::apply : Accumulation::none;
   return result;
 }
@@ -284,14 +314,11 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       parameters.push_back(is_frozen ? kNoValue : id);
       if (!is_frozen && decays(options, info)) penalised.push_back(id);
     }
+    const ValueId loss_scale = options.scales_loss ? add_loss_scale(graph) : kNoValue;
     std::vector<std::pair<ValueId, ValueId>> seeds;
     for (size_t i = 0; i < step.losses.size(); ++i) {
-      Value weight;
-      weight.name = "d_" + from.losses[i].layer;
-      weight.shape = Shape{1};
-      weight.kind = ValueKind::constant;
-      weight.constant = {static_cast<float>(from.losses[i].weight)};
-      seeds.emplace_back(step.losses[i].loss, graph.add_value(weight));
+      seeds.emplace_back(step.losses[i].loss, add_seed(graph, "d_" + from.losses[i].layer,
+                                                       from.losses[i].weight, loss_scale));
     }
     if ((options.l1 > 0 || options.l2 > 0) && !penalised.empty()) {
       step.penalty = graph
@@ -300,20 +327,15 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
                                                             static_cast<float>(options.l2)}))
                          .front();
       graph.value(step.penalty).keep = true;
-      Value one;
-      one.name = "d_penalty";
-      one.shape = Shape{1};
-      one.kind = ValueKind::constant;
-      one.constant = {1.0f};
       // Means of micro-batches each have the penalty in them; to a sum it comes once, with the last.
       if (!(is_sum && options.accumulation == Accumulation::gather)) {
-        seeds.emplace_back(step.penalty, graph.add_value(one));
+        seeds.emplace_back(step.penalty, add_seed(graph, "d_penalty", 1, loss_scale));
       }
     }
     const std::vector<ValueId> gradients = gradients_of(graph, seeds, parameters);
     step.remade = recompute(graph, options.keeping ? *options.keeping : default_keeping(graph));
     append_optimizer(graph, from, parameters, gradients, options, std::move(mutations),
-                     {step.losses.front().stats, is_sum});
+                     {step.losses.front().stats, is_sum}, loss_scale);
   }
   drop_unread_outputs(graph);
   return step;

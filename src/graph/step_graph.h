@@ -48,6 +48,7 @@ struct StepGraphOptions {
   double l1 = 0;
   double l2 = 0;
   Accumulation accumulation = Accumulation::none;
+  bool scales_loss = false;  // dynamic loss scaling (kernels/optim/loss_scale.h)
   // What of the forward pass outlives it; none: default_keeping. Values have the same ids in every
   // training graph of a model.
   std::optional<Keeping> keeping = {};
@@ -98,6 +99,9 @@ StepGraphOptions training_options(const TrainerOptions& options);
 
 // "normalization.mean" of the first input, "normalization.<name>.mean" of the others.
 std::string normalization_name(const Model::Impl& model, size_t input, const char* what);
+
+// The state of loss scaling (kernels/optim/loss_scale.h), where there is one.
+constexpr const char* kLossScaleName = "loss_scale";
 
 // Names of persistent values are the same in every graph of a model ("conv1.weight",
 // "conv1.weight.momentum", "normalization.mean"), so that plans can share their memory.

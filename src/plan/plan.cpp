@@ -75,6 +75,9 @@ Plan::Plan(const Model& model, const StepGraphOptions& graph_options, const Plan
   step_ = make_step_graph(model, chosen);
   select(options);
   lay_out();
+  info_.device = options.device;
+  info_.precision = options.precision;
+  info_.is_deterministic = options.is_deterministic;
   explain(model, graph_options);
   info_.normal_flops = low ? low->normal_flops : info_.flops;
   info_.normal_total_bytes = info_.total_bytes;
@@ -104,6 +107,9 @@ void Plan::select(const PlanOptions& options) {
     info.phase = phase_name(node.phase);
     Selection selection = select_implementation(graph, node, args, options);
     info.implementation = selection.implementation->name;
+    info.is_product = op_def(node.kind).is_product;
+    info.multiplies_in = selection.implementation->multiplies_in;
+    info.is_deterministic = selection.implementation->is_deterministic;
     info.refused = std::move(selection.refused);
     info.workspace_bytes = selection.cost.workspace_bytes;
     info.flops = selection.cost.flops;
@@ -208,6 +214,9 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
   }
   for (const StepInfo& step : info_.steps) {
     info_.flops += step.flops;
+    info_.products += step.is_product ? 1 : 0;
+    if (step.is_product && step.multiplies_in == info_.precision) ++info_.products_in_precision;
+    info_.nondeterministic_steps += step.is_deterministic ? 0 : 1;
     const auto found = row.find(step.layer);
     if (found == row.end()) continue;
     LayerInfo& layer = info_.layers[found->second];
@@ -217,6 +226,7 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
     layer.flops += step.flops;
     layer.bytes += step.bytes;
     layer.implementation = step.implementation;
+    layer.multiplies_in = step.multiplies_in;
     layer.refused = step.refused;
     layer.output_bytes = step.output.elems() * 4;
   }

@@ -31,7 +31,9 @@ struct PlanOptions {
   std::function<const ImplementationList&(OpKind)> implementations;
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
-  bool precise_convolutions = false;  // see TrainerOptions
+  bool precise_convolutions = false;  // these three: see TrainerOptions
+  Precision precision = Precision::fp32;
+  bool is_deterministic = true;
 };
 
 // What the executor keeps of the runs of a plan on its device.

@@ -53,6 +53,8 @@ const std::vector<KeySet>& all_key_sets() {
         "threads",
         "force",
         "precise_convolutions",
+        "precision",
+        "deterministic",
         "memory"}},
       {"block", {"params", "layers", "main", "shortcut", "shortcut_when", "then"}},
       {"layer", {"name", "from", "repeat"}},

@@ -50,6 +50,19 @@ Memory read_memory(const TableReader& reader) {
   return memory == "low" ? Memory::low : Memory::normal;
 }
 
+Precision read_precision(const TableReader& reader) {
+  static const std::vector<std::string> names = {"fp32", "tf32", "bf16", "fp16"};
+  const std::string precision = reader.text("precision", names.front());
+  const auto found = std::find(names.begin(), names.end(), precision);
+  if (found == names.end()) {
+    fail_at(reader.source(), reader.where("precision"),
+            "{}: precision must be \"fp32\", \"tf32\", \"bf16\" or \"fp16\", got {}{}",
+            reader.what(), quoted(precision),
+            nearest(precision, names).empty() ? "" : suggestion(precision, names));
+  }
+  return static_cast<Precision>(found - names.begin());
+}
+
 double need_number(const TableReader& reader, const std::string& key, const Range& range) {
   if (!reader.has(key)) {
     fail_at(reader.source(), reader.where(key), "{} needs the key \"{}\"", reader.what(), key);
@@ -168,6 +181,8 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   s.trainer.threads = static_cast<int>(r.integer("threads", s.trainer.threads, 0, 4096));
   s.trainer.precise_convolutions =
       r.boolean("precise_convolutions", s.trainer.precise_convolutions);
+  s.trainer.precision = read_precision(r);
+  s.trainer.deterministic = r.boolean("deterministic", s.trainer.deterministic);
   s.trainer.memory = read_memory(r);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
@@ -214,6 +229,8 @@ std::string train_toml(const TrainSettings& s) {
   line("device", quoted(t.device));
   line("threads", fmt::format("{}", t.threads));
   line("precise_convolutions", bool_toml(t.precise_convolutions));
+  line("precision", quoted(precision_name(t.precision)));
+  line("deterministic", bool_toml(t.deterministic));
   line("memory", quoted(t.memory == Memory::low ? "low" : "normal"));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {

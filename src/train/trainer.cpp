@@ -9,6 +9,7 @@
 
 #include "core/format.h"
 #include "data/loader.h"
+#include "kernels/optim/loss_scale.h"
 #include "train/trainer_impl.h"
 
 namespace tanul {
@@ -119,6 +120,7 @@ EpochResult Trainer::train_epoch(const DataView& data,
         elapsed / static_cast<double>(s + 1) * static_cast<double>(steps - s - 1);
     on_step(progress);
   }
+  t.check_loss_scale();
   ++t.epochs;
   result.loss = totals.loss();
   result.accuracy = totals.accuracy();
@@ -137,6 +139,18 @@ double Trainer::step(const std::vector<Tensor>& samples, const std::vector<Tenso
 
 double Trainer::step_at(const Tensor& samples, const Tensor& targets, double lr) {
   return impl_->step(&samples, 1, &targets, 1, lr);
+}
+
+void Trainer::Impl::check_loss_scale() const {
+  if (slots.count(kLossScaleName) == 0) return;
+  const Tensor state = read(kLossScaleName);
+  const float* values = state.data<float>();
+  if (values[0] > LossScaleParams{}.smallest || values[1] > 0) return;
+  fail(Code::diverged,
+       "the gradients are not finite even with a loss scale of {:g}; {:.0f} of {} steps were left "
+       "out; "
+       "a lower rate, warm-up, or precision = \"bf16\" may help",
+       values[0], values[2], steps);
 }
 
 double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Tensor* targets,

@@ -157,11 +157,11 @@ struct Trainer::Impl {
     for (ValueId id : plan.persistent_values()) {
       const Value& value = graph.value(id);
       std::vector<float> start = value.constant;
-      if (value.kind == ValueKind::state) {  // parameters are initialised later
-        const float fill = start.empty() ? 0.0f : start.front();
-        start.assign(static_cast<size_t>(value.shape.elems()), fill);
+      const auto elems = static_cast<size_t>(value.shape.elems());
+      if (value.kind == ValueKind::state && start.size() != elems) {
+        start.assign(elems, start.empty() ? 0.0f : start.front());
       }
-      if (start.empty()) continue;
+      if (start.empty()) continue;  // parameters are initialised later
       backend->copy_in(slot_data(value.name), start.data(), static_cast<int64_t>(start.size()) * 4);
     }
   }
@@ -328,6 +328,9 @@ struct Trainer::Impl {
     }
     return stats;
   }
+
+  // Throws Error{diverged} where the loss scale has fallen as far as it can (trainer.cpp).
+  void check_loss_scale() const;
 
   // Puts `count` samples of `data` into the plan's inputs; those of training augmented.
   void load_batch(const Plan& plan, const DataView& data, const int64_t* positions, int64_t count,

@@ -19,6 +19,8 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
   };
   result.force = options.force;
   result.precise_convolutions = options.precise_convolutions;
+  result.precision = options.precision;
+  result.is_deterministic = options.deterministic;
   return result;
 }
 
