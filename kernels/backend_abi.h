@@ -73,6 +73,8 @@ struct Implementation {
   // Its terms exceed those of the formula, and its rounding errors with them: refused where
   // TrainerOptions::precise_convolutions asks for plain sums.
   bool is_less_precise = false;
+  // Of the code that runs on the device, see ModuleDeviceInfo: 80 is refused on sm_75. 0: runs anywhere.
+  int32_t least_architecture = 0;
 };
 
 struct ImplementationList {

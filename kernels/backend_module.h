@@ -16,7 +16,7 @@
 namespace tanul {
 
 // Counts changes of this file and of backend_abi.h.
-constexpr uint32_t kBackendAbiVersion = 1;
+constexpr uint32_t kBackendAbiVersion = 2;
 
 constexpr const char* kBackendSymbol = "tanul_backend";
 
@@ -40,6 +40,7 @@ struct ModuleDeviceInfo {
   int32_t major, minor;
   int32_t multiprocessors;
   int64_t memory_bytes;
+  int32_t architecture;  // of the code that runs on it: 90; 0 where none does
   char why_not[256];  // empty: it can be used
 };
 

@@ -51,6 +51,7 @@ enum class Walk {
   depth,      // lanes and pieces run along the depth: memory is contiguous there
   rows,       // lanes and pieces run along the rows: memory is contiguous there
   row_lanes,  // lanes run along the rows, pieces along the depth: a row costs a thread some state
+  words,      // as depth, of words that tensor cores take (tensor_gemm.h)
 };
 
 // kBlocks: blocks that a multiprocessor should hold, for the compiler's choice of registers.
@@ -167,6 +168,12 @@ struct Feeder {
 template <class Tile>
 struct Fragment {
   static constexpr int kSkew = 4;  // of rows in shared memory beyond a multiple of 32 floats
+  using Shared = float;            // what tiles in shared memory consist of
+  template <int kRows, class Operand, typename Index>
+  using Feeder = gemm::Feeder<Tile, kRows, kSkew, Operand, Index>;
+  // Do threads whose part of the tile lies outside only help to load it? (The largest tiles are taken
+  // where they are mostly full, and have no register to spare.)
+  static constexpr bool kCanBeIdle = Tile::kThreads < 256;
   static constexpr int kRowRuns = Tile::kThreadRows / 4;
   static constexpr int kColumnRuns = Tile::kThreadColumns / 4;
   static constexpr int kRowStep = Tile::kRows / kRowRuns;
@@ -267,19 +274,17 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
   const auto& operand_a = problem.a(batch);
   const auto& operand_b = problem.b(batch);
-  using FeederA =
-      Feeder<Tile, Tile::kRows, Part::kSkew, std::remove_cvref_t<decltype(operand_a)>, Index>;
-  using FeederB =
-      Feeder<Tile, Tile::kColumns, Part::kSkew, std::remove_cvref_t<decltype(operand_b)>, Index>;
-  TANUL_SHARED(float, tile_a, 2 * FeederA::kHalf);
-  TANUL_SHARED(float, tile_b, 2 * FeederB::kHalf);
+  using FeederA = typename Part::template Feeder<
+      Tile::kRows, std::remove_cvref_t<decltype(operand_a)>, Index>;
+  using FeederB = typename Part::template Feeder<
+      Tile::kColumns, std::remove_cvref_t<decltype(operand_b)>, Index>;
+  TANUL_SHARED(typename Part::Shared, tile_a, 2 * FeederA::kHalf);
+  TANUL_SHARED(typename Part::Shared, tile_b, 2 * FeederB::kHalf);
   FeederA a(operand_a, row0);
   FeederB b(operand_b, column0);
   Part fragment;
-  // Threads whose part of the tile lies outside only help to load it. (The largest tiles are taken where
-  // they are mostly full, and have no register to spare.)
   const bool is_idle =
-      Tile::kThreads < 256 && (row0 + Part::first_row() >= schedule.rows ||
+      Part::kCanBeIdle && (row0 + Part::first_row() >= schedule.rows ||
                                column0 + Part::first_column() >= problem.columns(batch));
   if (begin < end) {
     a.load(begin);

@@ -32,6 +32,7 @@ struct PlanOptions {
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
   bool precise_convolutions = false;  // see TrainerOptions
+  int32_t architecture = 0;           // see Backend
 };
 
 // What the executor keeps of the runs of a plan on its device.

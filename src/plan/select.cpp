@@ -42,6 +42,15 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
     if (refusal == nullptr && options.precise_convolutions && candidate.is_less_precise) {
       refusal = "precise_convolutions is set";
     }
+    std::string too_old;
+    if (refusal == nullptr && candidate.least_architecture > options.architecture) {
+      too_old = fmt::format("it needs code for sm_{} or newer, {} runs sm_{}",
+                            candidate.least_architecture, options.device, options.architecture);
+      refusal = too_old.c_str();
+    }
+    if (refusal == nullptr && candidate.multiplies_in != Precision::fp32) {
+      refusal = "the plan computes in fp32";
+    }
     if (refusal == nullptr && !wanted.empty() && wanted != candidate.name) {
       refusal = "another one is forced";
     }
