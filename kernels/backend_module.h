@@ -41,7 +41,7 @@ struct ModuleDeviceInfo {
   int32_t multiprocessors;
   int64_t memory_bytes;
   int32_t architecture;  // of the code that runs on it: 90; 0 where none does
-  char why_not[256];  // empty: it can be used
+  char why_not[256];     // empty: it can be used
 };
 
 struct BackendModule {

@@ -30,7 +30,7 @@ constexpr Implementation mma(const char* name) {
   made.least_architecture = cuda::kTensorCoreArchitecture;
   return made;
 }
-#define TANUL_MMA(Step)                                                               \
+#define TANUL_MMA(Step)                                                       \
   mma<Step<2>, cuda::Tf32>("mma_tf32"), mma<Step<2>, cuda::Bf16>("mma_bf16"), \
       mma<Step<2>, cuda::Fp16>("mma_fp16")
 

@@ -17,7 +17,7 @@ int launch(Stream* stream, const StepArgs& args) {
   return conv::launch_mma<Step, Format>(stream, args);
 }
 
-#define TANUL_IN(Step, Format)                                                      \
+#define TANUL_IN(Step, Format)                                                         \
   template int64_t workspace_bytes<conv::Step<2>, cuda::Format>(const StepArgs&, int); \
   template int launch<conv::Step<2>, cuda::Format>(Stream*, const StepArgs&);
 #define TANUL_FORMATS(Step) TANUL_IN(Step, Tf32) TANUL_IN(Step, Bf16) TANUL_IN(Step, Fp16)

@@ -274,10 +274,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
   const auto& operand_a = problem.a(batch);
   const auto& operand_b = problem.b(batch);
-  using FeederA = typename Part::template Feeder<
-      Tile::kRows, std::remove_cvref_t<decltype(operand_a)>, Index>;
-  using FeederB = typename Part::template Feeder<
-      Tile::kColumns, std::remove_cvref_t<decltype(operand_b)>, Index>;
+  using FeederA =
+      typename Part::template Feeder<Tile::kRows, std::remove_cvref_t<decltype(operand_a)>, Index>;
+  using FeederB = typename Part::template Feeder<Tile::kColumns,
+                                                 std::remove_cvref_t<decltype(operand_b)>, Index>;
   TANUL_SHARED(typename Part::Shared, tile_a, 2 * FeederA::kHalf);
   TANUL_SHARED(typename Part::Shared, tile_b, 2 * FeederB::kHalf);
   FeederA a(operand_a, row0);
@@ -285,7 +285,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   Part fragment;
   const bool is_idle =
       Part::kCanBeIdle && (row0 + Part::first_row() >= schedule.rows ||
-                               column0 + Part::first_column() >= problem.columns(batch));
+                           column0 + Part::first_column() >= problem.columns(batch));
   if (begin < end) {
     a.load(begin);
     b.load(begin);

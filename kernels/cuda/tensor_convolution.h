@@ -24,7 +24,7 @@ namespace tanul::cuda::conv {
 // Steps of a run: what a thread loads of a row in one round.
 constexpr int kRunWords = 8;
 template <class Format>
-constexpr int64_t kRun = kRunWords * Format::kSteps;
+constexpr int64_t kRun = kRunWords* Format::kSteps;
 
 // ---- packed weights ----------------------------------------------------------------------------
 
@@ -174,13 +174,9 @@ struct PackedBackwardDataProblem {
   }
   __device__ auto a(int batch) const {
     const int64_t words = int64_t{plain.channels} * plain.taps * padded.divisor / Format::kSteps;
-    return PackedChannels<kAxes, Format>{plain.phase(batch),
-                                         plain.kernel,
-                                         padded,
-                                         packed + batch / plain.phase_count * words,
-                                         plain.channels,
-                                         plain.taps,
-                                         depth(batch)};
+    return PackedChannels<kAxes, Format>{
+        plain.phase(batch), plain.kernel, padded,      packed + batch / plain.phase_count * words,
+        plain.channels,     plain.taps,   depth(batch)};
   }
   __device__ auto b(int batch) const {
     return ChannelRuns<kAxes>{plain.phase(batch).window, plain.b(batch).data, padded};
@@ -273,7 +269,7 @@ int launch_mma(Stream* stream, const StepArgs& args) {
       partials += Way::bytes(Way::shape(args));
     }
     return launch_products<Way, Tile, gemm::TensorFragment<Tile, Format>, int32_t>(stream, args,
-                                                                                  partials);
+                                                                                   partials);
   });
 }
 template <class Step, class Format>

@@ -68,7 +68,7 @@ __device__ inline int place(int row, int word) {
 // all of them at the same steps.
 template <class Tile, class Format, int kRows, class Operand, typename Index>
 struct TensorFeeder {
-  static constexpr int kHalf = kRows * kWords;  // of the buffer
+  static constexpr int kHalf = kRows * kWords;                          // of the buffer
   static constexpr int kShare = kRows * Tile::kDepth / Tile::kThreads;  // elements of a thread
   static constexpr bool kIsByLane = Operand::kWalk == Walk::row_lanes;
   static constexpr int kUnitRows = Operand::kWalk == Walk::rows ? 4 : 1;
@@ -186,9 +186,9 @@ template <class Tile, class Format>
 struct TensorFragment {
   using Shared = uint32_t;
   template <int kRows, class Operand, typename Index>
-  using Feeder = std::conditional_t<Operand::kWalk == Walk::words,
-                                    PackedFeeder<Tile, kRows, Operand, Index>,
-                                    TensorFeeder<Tile, Format, kRows, Operand, Index>>;
+  using Feeder =
+      std::conditional_t<Operand::kWalk == Walk::words, PackedFeeder<Tile, kRows, Operand, Index>,
+                         TensorFeeder<Tile, Format, kRows, Operand, Index>>;
   static constexpr bool kCanBeIdle = true;  // whole warps
   static constexpr int kWarpsBeside = Tile::kColumns / Tile::kWarpColumns;
   // Instructions below and beside each other.

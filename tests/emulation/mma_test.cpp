@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The main loop of kernels/cuda/gemm.h on tensor cores (kernels/cuda/tensor_gemm.h), emulated.
-#include "kernels/cuda/tensor_gemm.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 #include <vector>
+
+#include "kernels/cuda/tensor_gemm.h"
 
 namespace tanul::cuda::gemm {
 namespace {

@@ -141,8 +141,7 @@ Bounds bounds_bwd_weights_sgd(const BoundArgs& a) {
   const Params gradient_params = Params::of(LinearParams{p.has_bias, ActivationKind::none});
   const Tensors xdy{a.in[0], a.in[1]};
   const RefTensor dw = linear_bwd_weights(gradient_params, xdy, a.context)[0];
-  const Bounds errors =
-      bounds_bwd_weights<kPrecision>({gradient_params, xdy, {dw}, a.context});
+  const Bounds errors = bounds_bwd_weights<kPrecision>({gradient_params, xdy, {dw}, a.context});
   const std::vector<double>& dw_error = errors[0];
   Bounds bounds = error_bounds(OpKind::sgd_update, Params::of(p.sgd), {a.in[2], dw, a.in[3]},
                                {a.want[0], a.want[1]}, a.context);
