@@ -65,18 +65,14 @@ template <int kAxes>
 struct ChannelRuns {
   static constexpr Walk kWalk = Walk::row_lanes;
   using WindowType = Window<kAxes, int32_t>;
-  struct Cursor {
-    const float* image;  // the group's first channel; null outside
-    typename WindowType::Place start;
-  };
+  using Rows = PositionRows<kAxes, int32_t>;
+  using Cursor = typename Rows::Cursor;
 
   const WindowType& window;
   const float* data;      // the group's first channel in image 0
   const Divider& padded;  // channels of a tap, with zeros
 
-  __device__ Cursor start(int32_t row) const {
-    return PositionRows<kAxes, int32_t>{window, data}.start(row);
-  }
+  __device__ Cursor start(int32_t row) const { return Rows{window, data}.start(row); }
   template <int kSteps>
   __device__ void load(const Cursor& at, int32_t d, float (&v)[kSteps]) const {
     const int32_t channel = split_off(padded, d);

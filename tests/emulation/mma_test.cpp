@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "kernels/cuda/tensor_gemm.h"
@@ -129,6 +130,34 @@ TEST(TensorCoreGemm, Fp16RoundsOperandsTo11Bits) { expect_both_tiles<Fp16>(kFp16
 TEST(TensorCoreGemm, LongSumsAreSplit) {
   expect_product_of_rounded<TensorTile128x128<Tf32>, Tf32>(kTf32, 20, 30, 700);
   expect_exact_on_integers<TensorTile128x128<Bf16>, Bf16>(20, 30, 700);
+}
+
+// Lanes that touch shared memory at once, `words` each from at(lane) on: 32 words in 32 banks.
+template <typename At>
+void expect_all_banks(int words, const At& at) {
+  std::set<int> banks;
+  for (int lane = 0; lane < 32 / words; ++lane) {
+    for (int word = 0; word < words; ++word) banks.insert((at(lane) + word) % 32);
+  }
+  EXPECT_EQ(banks.size(), 32u);
+}
+
+TEST(TensorCoreGemm, LanesHitAllBanks) {
+  for (int row = 0; row < 32; row += 2) {
+    // Pieces of two rows: fragments, and steps of rows that are loaded along the depth.
+    expect_all_banks(4, [&](int lane) { return place(row + lane / 4, lane % 4 * 4); });
+    expect_all_banks(2, [&](int lane) { return place(row + lane / 8, lane % 8 * 2); });
+  }
+  for (int row = 0; row < 32; row += 8) {
+    for (int word = 0; word < kWords; word += 4) {
+      // Rows by lanes.
+      expect_all_banks(4, [&](int lane) { return place(row + lane, word); });
+    }
+    for (int j = 0; j < 4; ++j) {
+      // Row j of units of 4 rows.
+      expect_all_banks(2, [&](int lane) { return place(row + lane / 8 * 4 + j, lane % 8 * 2); });
+    }
+  }
 }
 
 // One product of a by 1, through fp16.
