@@ -61,7 +61,7 @@ __global__ void pack_weights_kernel(const float* w, uint32_t* packed,
 // ---- operands ----------------------------------------------------------------------------------
 
 // Windows, a position a row and (tap, channel) for each step of depth.
-template <int kAxes>
+template <int kAxes, class Format>
 struct ChannelRuns {
   static constexpr Walk kWalk = Walk::row_lanes;
   using WindowType = Window<kAxes, int32_t>;
@@ -75,6 +75,7 @@ struct ChannelRuns {
   __device__ Cursor start(int32_t row) const { return Rows{window, data}.start(row); }
   template <int kSteps>
   __device__ void load(const Cursor& at, int32_t d, float (&v)[kSteps]) const {
+    static_assert(kRun<Format> % kSteps == 0);
     const int32_t channel = split_off(padded, d);
     typename WindowType::Place tap;
     const int32_t beyond = window.place_tap(d, tap);  // above 0 behind the last tap
@@ -83,6 +84,11 @@ struct ChannelRuns {
     const int32_t channels = is_inside ? static_cast<int32_t>(window.channels) - channel : 0;
     const auto plane = static_cast<int32_t>(window.plane);
     const float* from = channels > 0 ? at.image + (channel * plane + offset) : nullptr;
+    if (channels >= kSteps) {
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) v[i] = from[i * plane];
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) v[i] = i < channels ? from[i * plane] : 0.0f;
   }
@@ -151,7 +157,7 @@ struct PackedForwardProblem {
     return PackedFilters<Format>{packed + group * words, plain.filters, deep};
   }
   __device__ auto b(int group) const {
-    return ChannelRuns<kAxes>{plain.window, plain.b(group).data, padded};
+    return ChannelRuns<kAxes, Format>{plain.window, plain.b(group).data, padded};
   }
   __device__ auto out(int group) const { return plain.out(group); }
 };
@@ -175,7 +181,7 @@ struct PackedBackwardDataProblem {
         plain.channels,     plain.taps,   depth(batch)};
   }
   __device__ auto b(int batch) const {
-    return ChannelRuns<kAxes>{plain.phase(batch).window, plain.b(batch).data, padded};
+    return ChannelRuns<kAxes, Format>{plain.phase(batch).window, plain.b(batch).data, padded};
   }
   __device__ auto out(int batch) const { return plain.out(batch); }
 };

@@ -23,6 +23,24 @@ Operand operand_of(const Graph& graph, ValueId id) {
   return operand;
 }
 
+namespace {
+
+// Why the options refuse what supports the arguments; empty where they do not.
+std::string refused_by(const PlanOptions& options, const Implementation& candidate,
+                       const std::string& wanted) {
+  if (options.precise_convolutions && candidate.is_less_precise) {
+    return "precise_convolutions is set";
+  }
+  if (candidate.multiplies_in != Precision::fp32) return "the plan computes in fp32";
+  if (candidate.least_architecture > options.architecture) {
+    return fmt::format("needs code for sm_{} or newer, {} runs sm_{}", candidate.least_architecture,
+                       options.device, options.architecture);
+  }
+  return !wanted.empty() && wanted != candidate.name ? "another one is forced" : "";
+}
+
+}  // namespace
+
 Selection select_implementation(const Graph& graph, const Node& node, const StepArgs& args,
                                 const PlanOptions& options) {
   Selection result;
@@ -38,23 +56,10 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
   }
   for (int i = 0; i < list.count && result.implementation == nullptr; ++i) {
     const Implementation& candidate = list.items[i];
-    const char* refusal = candidate.supports(args);
-    if (refusal == nullptr && options.precise_convolutions && candidate.is_less_precise) {
-      refusal = "precise_convolutions is set";
-    }
-    std::string too_old;
-    if (refusal == nullptr && candidate.least_architecture > options.architecture) {
-      too_old = fmt::format("it needs code for sm_{} or newer, {} runs sm_{}",
-                            candidate.least_architecture, options.device, options.architecture);
-      refusal = too_old.c_str();
-    }
-    if (refusal == nullptr && candidate.multiplies_in != Precision::fp32) {
-      refusal = "the plan computes in fp32";
-    }
-    if (refusal == nullptr && !wanted.empty() && wanted != candidate.name) {
-      refusal = "another one is forced";
-    }
-    if (refusal == nullptr) {
+    const char* unsupported = candidate.supports(args);
+    const std::string refusal =
+        unsupported != nullptr ? unsupported : refused_by(options, candidate, wanted);
+    if (refusal.empty()) {
       result.implementation = &candidate;
     } else {
       result.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));

@@ -359,7 +359,7 @@ TEST(Plan, OlderDevicesGetWhatRunsOnThem) {
   const StepInfo old = conv_step_on(75);
   EXPECT_NE(old.implementation, "newer");
   ASSERT_EQ(old.refused.size(), 1u);
-  EXPECT_EQ(old.refused[0], "newer: it needs code for sm_80 or newer, cuda runs sm_75");
+  EXPECT_EQ(old.refused[0], "newer: needs code for sm_80 or newer, cuda runs sm_75");
 }
 
 TEST(Plan, RefusesDevicesThatAreNotThere) {
