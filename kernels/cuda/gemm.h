@@ -51,7 +51,9 @@ enum class Walk {
   depth,      // lanes and pieces run along the depth: memory is contiguous there
   rows,       // lanes and pieces run along the rows: memory is contiguous there
   row_lanes,  // lanes run along the rows, pieces along the depth: a row costs a thread some state
-  words,      // as depth, of words that tensor cores take (tensor_gemm.h)
+  // Those of tensor_gemm.h only:
+  blocks,  // pieces of 4 rows by some steps: load(at, depth, v) fills v[4][steps]
+  words,   // as depth, of words that tensor cores take: load(at, depth) gives 4 of them
 };
 
 // kBlocks: blocks that a multiprocessor should hold, for the compiler's choice of registers.

@@ -10,8 +10,9 @@
 //   packed [groups, rows, taps, inner]    rows = F, inner = C/G (fwd); rows = C/G, inner = F (bwd_data);
 //                                         inner is filled up with zeros to whole runs
 //
-// Where that would be mostly zeros (few channels), the order of convolution.h is kept; in bwd_weights, too,
-// whose sums run over positions.
+// bwd_weights sums over positions; there the columns are (tap, channel), so that 4 channels share the index
+// arithmetic of a position. Where a quarter and more would be zeros (few channels), the order of
+// convolution.h is kept.
 //
 // Numerics and determinism: see tensor_gemm.h; bias and activation are fp32.
 #pragma once
@@ -140,6 +141,83 @@ struct PackedChannels {
   }
 };
 
+// Windows, (tap, channel) a row and a position for each step of depth; and a row of ones behind the last
+// tap.
+template <int kAxes>
+struct ChannelTaps {
+  static constexpr Walk kWalk = Walk::blocks;
+  using WindowType = Window<kAxes, int32_t>;
+  struct Cursor {          // of 4 rows
+    const float* channel;  // in image 0
+    typename WindowType::Place start;
+    int32_t channels;  // that there are, up to 4; 0 outside
+    bool is_ones;
+  };
+
+  const WindowType& window;
+  const float* data;      // the group's first channel in image 0
+  const Divider& padded;  // channels of a tap, with zeros
+
+  __device__ Cursor start(int32_t row) const {
+    typename WindowType::Place tap;
+    const int32_t channel = split_off(padded, row);
+    const int32_t beyond = window.place_tap(row, tap);
+    if (beyond > 0) return {nullptr, {}, 0, beyond == 1 && channel == 0 && is_first(tap)};
+    const int32_t channels = static_cast<int32_t>(window.channels) - channel;
+    return {data + channel * window.plane, window.tap_start(tap), channels < 4 ? channels : 4,
+            false};
+  }
+  template <int kSteps>
+  __device__ void load(const Cursor& at, int32_t d, float (&v)[4][kSteps]) const {
+    typename WindowType::Place position;
+    const int64_t stride = window.all_channels * window.plane;
+    int64_t image = window.place_position(d, position) * stride;
+    const auto plane = static_cast<int32_t>(window.plane);
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const int32_t offset = window.meet_position(at.start, position);
+      const bool is_position = d + i < window.all_positions;
+      const int32_t channels = is_position && offset >= 0 ? at.channels : 0;
+      const float* from = channels > 0 ? at.channel + (image + offset) : nullptr;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[j][i] = j < channels ? from[j * plane] : 0.0f;
+      if (at.is_ones && is_position) v[0][i] = 1.0f;
+      if (WindowType::advance(window.positions, position)) image += stride;
+    }
+  }
+
+ private:
+  __device__ static bool is_first(const typename WindowType::Place& tap) {
+    bool is_zero = true;
+#pragma unroll
+    for (int axis = 0; axis < kAxes; ++axis) is_zero = is_zero && tap.at[axis] == 0;
+    return is_zero;
+  }
+};
+
+// dw [F, C/G, taps] of a group, a filter a row, (tap, channel) the columns; the column behind is db.
+struct TapsOut {
+  float *dw, *db;  // of the group; db may be null
+  int32_t filters, channels, taps;
+  const Divider& padded;
+
+  __device__ void store(int32_t row, int32_t column, float4 v) const {
+    if (row >= filters) return;
+    int32_t tap = column;
+    const int32_t channel = split_off(padded, tap);
+    if (tap >= taps) {
+      if (tap == taps && channel == 0 && db != nullptr) db[row] = v.x;
+      return;
+    }
+    const float values[4] = {v.x, v.y, v.z, v.w};
+    float* to = dw + (int64_t{row} * channels + channel) * taps + tap;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (channel + i < channels) to[int64_t{i} * taps] = values[i];
+    }
+  }
+};
+
 // ---- products ----------------------------------------------------------------------------------
 
 template <int kAxes, class Format>
@@ -184,6 +262,28 @@ struct PackedBackwardDataProblem {
     return ChannelRuns<kAxes, Format>{plain.phase(batch).window, plain.b(batch).data, padded};
   }
   __device__ auto out(int batch) const { return plain.out(batch); }
+};
+
+template <int kAxes>
+struct TapsProblem {
+  using Index = int32_t;
+  BackwardWeightsProblem<kAxes, int32_t> plain;
+  Divider padded;
+  int32_t taps;
+
+  __device__ int32_t columns(int) const {
+    return taps * static_cast<int32_t>(padded.divisor) + (plain.db == nullptr ? 0 : 1);
+  }
+  __device__ int32_t depth(int group) const { return plain.depth(group); }
+  __device__ auto a(int group) const { return plain.a(group); }
+  __device__ auto b(int group) const {
+    return ChannelTaps<kAxes>{plain.window, plain.b(group).data, padded};
+  }
+  __device__ auto out(int group) const {
+    const auto to = plain.out(group);
+    return TapsOut{to.data, to.last, plain.filters, static_cast<int32_t>(plain.window.channels),
+                   taps,    padded};
+  }
 };
 
 // ---- steps -------------------------------------------------------------------------------------
@@ -243,21 +343,52 @@ struct Packed {
   }
 };
 
+// BackwardWeights with its columns ordered by taps.
+template <int kAxes_>
+struct ByTaps {
+  static constexpr int kAxes = kAxes_;
+  using Step = BackwardWeights<kAxes>;
+
+  static Shape<kAxes> shape(const StepArgs& args) { return Step::shape(args); }
+  static int64_t padded(const Shape<kAxes>& s) { return ceil_div(s.channels(), 4) * 4; }
+  // With the column of db, whether it is wanted or not.
+  static Extents extents(const Shape<kAxes>& s) {
+    Extents e = Step::extents(s);
+    e.columns = s.taps() * padded(s) + 1;
+    return e;
+  }
+  static bool pays(const Shape<kAxes>& s) {
+    return s.channels() * 4 >= padded(s) * 3 &&
+           gemm::why_not_32_bit({extents(s).columns}) == nullptr;
+  }
+  static int64_t bytes(const Shape<kAxes>&) { return 0; }
+  static int pack(Stream*, const StepArgs&) { return 0; }
+  template <typename Index, typename Body>
+  static int for_problems(const StepArgs& args, const Body& body) {
+    const Shape<kAxes> s = shape(args);
+    const TapsProblem<kAxes> problem{Step::template make_problem<Index>(args), Divider(padded(s)),
+                                     static_cast<int32_t>(s.taps())};
+    return body(problem, s.groups);
+  }
+};
+
 // ---- implementations ---------------------------------------------------------------------------
 
-// Calls body(way, tile) with how a step is computed: Packed<Step> or Step itself, and the tile.
+// How a step is computed on tensor cores where that pays, in place of the order of convolution.h.
+template <class Step, class Format>
+struct InRuns : Packed<Step, Format> {};
+template <int kAxes, class Format>
+struct InRuns<BackwardWeights<kAxes>, Format> : ByTaps<kAxes> {};
+
+// Calls body(way, tile) with one of both and its tile.
 template <class Step, class Format, typename Body>
 auto with_way(const StepArgs& args, const Body& body) {
-  using Way = Packed<Step, Format>;
-  constexpr bool kIsWeights = std::is_same_v<Step, BackwardWeights<Step::kAxes>>;
+  using Way = InRuns<Step, Format>;
   const auto s = Step::shape(args);
-  if constexpr (!kIsWeights) {
-    if (!Way::pays(s)) return body(Step(), gemm::TensorTile64x64<Format>());
-  }
-  using Chosen = std::conditional_t<kIsWeights, Step, Way>;
-  const Extents e = Chosen::extents(s);
+  if (!Way::pays(s)) return body(Step(), gemm::TensorTile64x64<Format>());
+  const Extents e = Way::extents(s);
   return gemm::with_tensor_tile<Format>(e.rows, e.columns, e.depth, e.batches,
-                                        [&](auto tile) { return body(Chosen(), tile); });
+                                        [&](auto tile) { return body(Way(), tile); });
 }
 
 template <class Step, class Format>
@@ -266,7 +397,7 @@ int launch_mma(Stream* stream, const StepArgs& args) {
     using Way = decltype(way);
     using Tile = decltype(tile);
     char* partials = static_cast<char*>(args.workspace);
-    if constexpr (std::is_same_v<Way, Packed<Step, Format>>) {
+    if constexpr (std::is_same_v<Way, InRuns<Step, Format>>) {
       if (const int error = Way::pack(stream, args)) return error;
       partials += Way::bytes(Way::shape(args));
     }
@@ -280,7 +411,7 @@ int64_t workspace_mma(const StepArgs& args, int) {
     using Way = decltype(way);
     const auto s = Way::shape(args);
     const int64_t partials = schedule_of<decltype(tile)>(Way::extents(s)).partial_bytes();
-    if constexpr (std::is_same_v<Way, Packed<Step, Format>>) return Way::bytes(s) + partials;
+    if constexpr (std::is_same_v<Way, InRuns<Step, Format>>) return Way::bytes(s) + partials;
     return partials;
   });
 }

@@ -16,7 +16,7 @@
 // Pieces of 16 bytes are permuted (place(), below), so that all 32 banks are hit by 8 lanes that
 //   read the pieces of two neighbouring rows                    (fragments),
 //   write pieces of the same steps in 8 neighbouring rows       (operands walked by Walk::row_lanes),
-//   write the pieces of two rows that are 1 or 4 apart          (Walk::depth, Walk::rows).
+//   write the pieces of two rows that are 1 or 4 apart          (Walk::depth; Walk::rows and blocks).
 //
 // Numerics: each operand is rounded once, see mma.h. Products are added in the order of the rounds, and
 // within an instruction in an order and with a truncation that are the hardware's; splits as in gemm.h.
@@ -71,7 +71,8 @@ struct TensorFeeder {
   static constexpr int kHalf = kRows * kWords;                          // of the buffer
   static constexpr int kShare = kRows * Tile::kDepth / Tile::kThreads;  // elements of a thread
   static constexpr bool kIsByLane = Operand::kWalk == Walk::row_lanes;
-  static constexpr int kUnitRows = Operand::kWalk == Walk::rows ? 4 : 1;
+  static constexpr bool kHasBlocks = Operand::kWalk == Walk::blocks;
+  static constexpr int kUnitRows = Operand::kWalk == Walk::rows || kHasBlocks ? 4 : 1;
   static constexpr int kUnitSteps = kIsByLane ? kShare : kUnitRows == 4 ? 2 * Format::kSteps : 4;
   static constexpr int kUnitWords = kUnitSteps / Format::kSteps;
   static constexpr int kUnits = kShare / (kUnitRows * kUnitSteps);
@@ -105,7 +106,9 @@ struct TensorFeeder {
     const Index first = first_depth + static_cast<Index>(depth());
 #pragma unroll
     for (int i = 0; i < kUnits; ++i) {
-      if constexpr (kUnitRows == 4) {
+      if constexpr (kHasBlocks) {
+        operand.load(cursors[i], first, values[i]);
+      } else if constexpr (kUnitRows == 4) {
 #pragma unroll
         for (int step = 0; step < kUnitSteps; ++step) {
           float v[4];
@@ -144,7 +147,7 @@ struct TensorFeeder {
   }
 };
 
-// The same of an operand that lies in memory in words already: load(at, depth) gives 4 of them.
+// The same of an operand that lies in memory in words already.
 template <class Tile, int kRows, class Operand, typename Index>
 struct PackedFeeder {
   static constexpr int kHalf = kRows * kWords;
