@@ -53,7 +53,7 @@ enum class Walk {
   row_lanes,  // lanes run along the rows, pieces along the depth: a row costs a thread some state
   // Those of tensor_gemm.h only:
   blocks,  // pieces of 4 rows by some steps: load(at, depth, v) fills v[4][steps]
-  words,   // as depth, of words that tensor cores take: load(at, depth) gives 4 of them
+  words,  // as depth, of words that tensor cores take: find(at, depth) says where 4 of them lie, or null
 };
 
 // kBlocks: blocks that a multiprocessor should hold, for the compiler's choice of registers.
@@ -143,7 +143,10 @@ struct Feeder {
       cursors[i] = operand.start(first_row + static_cast<Index>(row(i)));
     }
   }
-  __device__ void load(Index first_depth) {
+  // What is loaded behind one barrier is stored in front of the next one; `shared` and `half` are for
+  // feeders that copy at once.
+  template <typename Shared>
+  __device__ void load(Index first_depth, Shared&, int) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       operand.load(cursors[kIsAlongDepth ? i : 0], first_depth + static_cast<Index>(depth(i)),
@@ -289,8 +292,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       Part::kCanBeIdle && (row0 + Part::first_row() >= schedule.rows ||
                            column0 + Part::first_column() >= problem.columns(batch));
   if (begin < end) {
-    a.load(begin);
-    b.load(begin);
+    a.load(begin, tile_a, 0);
+    b.load(begin, tile_b, 0);
     a.store(tile_a, 0);
     b.store(tile_b, 0);
     __syncthreads();
@@ -300,8 +303,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     depth += Tile::kDepth;
     const bool has_next = depth < end;
     if (has_next) {
-      a.load(depth);
-      b.load(depth);
+      a.load(depth, tile_a, half ^ 1);
+      b.load(depth, tile_b, half ^ 1);
     }
     if (!is_idle) fragment.accumulate(tile_a, tile_b, half);
     if (has_next) {

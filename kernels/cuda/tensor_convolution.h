@@ -109,9 +109,8 @@ struct PackedFilters {
   __device__ Cursor start(int32_t row) const {
     return {row < rows ? data + int64_t{row} * depth / Format::kSteps : nullptr};
   }
-  __device__ uint4 load(const Cursor& at, int32_t d) const {
-    if (at.row == nullptr || d >= depth) return make_uint4(0, 0, 0, 0);
-    return load4(at.row, d / Format::kSteps);
+  __device__ const uint32_t* find(const Cursor& at, int32_t d) const {
+    return at.row != nullptr && d < depth ? at.row + d / Format::kSteps : nullptr;
   }
 };
 
@@ -131,13 +130,13 @@ struct PackedChannels {
     const int64_t words = taps * padded.divisor / Format::kSteps;
     return {row < rows ? data + row * words : nullptr};
   }
-  __device__ uint4 load(const Cursor& at, int32_t d) const {
-    if (at.row == nullptr || d >= depth) return make_uint4(0, 0, 0, 0);
+  __device__ const uint32_t* find(const Cursor& at, int32_t d) const {
+    if (at.row == nullptr || d >= depth) return nullptr;
     const int32_t inner = split_off(padded, d);
     typename Window<kAxes, int32_t>::Place tap;
     phase.window.place_tap(d, tap);
     const int32_t number = tap_number(phase, kernel, tap);
-    return load4(at.row, (number * static_cast<int32_t>(padded.divisor) + inner) / Format::kSteps);
+    return at.row + (number * static_cast<int32_t>(padded.divisor) + inner) / Format::kSteps;
   }
 };
 

@@ -25,6 +25,7 @@
 // 48 of the 128 bytes that a multiprocessor reads in each cycle of its tensor cores at their peak rate.
 #pragma once
 
+#include "kernels/cuda/async_copy.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/mma.h"
 
@@ -102,7 +103,8 @@ struct TensorFeeder {
       cursors[i] = operand.start(first_row + static_cast<Index>(row(i)));
     }
   }
-  __device__ void load(Index first_depth) {
+  template <typename Shared>
+  __device__ void load(Index first_depth, Shared&, int) {
     const Index first = first_depth + static_cast<Index>(depth());
 #pragma unroll
     for (int i = 0; i < kUnits; ++i) {
@@ -147,7 +149,7 @@ struct TensorFeeder {
   }
 };
 
-// The same of an operand that lies in memory in words already.
+// The same of an operand that lies in memory in words already: it is copied beside the multiplications.
 template <class Tile, int kRows, class Operand, typename Index>
 struct PackedFeeder {
   static constexpr int kHalf = kRows * kWords;
@@ -157,7 +159,6 @@ struct PackedFeeder {
 
   const Operand& operand;
   typename Operand::Cursor cursors[kPieces];
-  uint4 values[kPieces];
 
   __device__ static int row(int i) {
     return (i * Tile::kThreads + static_cast<int>(threadIdx.x)) / (kWords / 4);
@@ -170,17 +171,20 @@ struct PackedFeeder {
       cursors[i] = operand.start(first_row + static_cast<Index>(row(i)));
     }
   }
-  __device__ void load(Index first_depth) {
+  // The barrier in front of it is behind the last read of this half.
+  template <typename Shared>
+  __device__ void load(Index first_depth, Shared& shared, int half) {
     const Index first = first_depth + static_cast<Index>(first_word() * kSteps);
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) values[i] = operand.load(cursors[i], first);
+    for (int i = 0; i < kPieces; ++i) {
+      const uint32_t* from = operand.find(cursors[i], first);
+      copy_async(shared, half * kHalf + place(row(i), first_word()),
+                 from != nullptr ? from : operand.data, from != nullptr);
+    }
   }
   template <typename Shared>
-  __device__ void store(Shared& shared, int half) const {
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-      store4(shared, half * kHalf + place(row(i), first_word()), values[i]);
-    }
+  __device__ void store(Shared&, int) const {
+    wait_for_copies();
   }
 };
 
