@@ -82,6 +82,8 @@ struct Implementation {
   // False: two launches with the same data may differ in their last bits (float atomics). Only taken with
   // TrainerOptions::deterministic = false.
   bool is_deterministic = true;
+  // Of the code that runs on the device, see ModuleDeviceInfo: 80 is refused on sm_75. 0: runs anywhere.
+  int32_t least_architecture = 0;
 };
 
 struct ImplementationList {

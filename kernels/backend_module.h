@@ -40,7 +40,8 @@ struct ModuleDeviceInfo {
   int32_t major, minor;
   int32_t multiprocessors;
   int64_t memory_bytes;
-  char why_not[256];  // empty: it can be used
+  int32_t architecture;  // of the code that runs on it: 90; 0 where none does
+  char why_not[256];     // empty: it can be used
 };
 
 struct BackendModule {

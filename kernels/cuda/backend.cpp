@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/backend.h"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
@@ -134,7 +135,8 @@ int device_info(const BackendModule* table, int32_t index, ModuleDeviceInfo* inf
   info->minor = properties.minor;
   info->multiprocessors = properties.multiprocessors;
   info->memory_bytes = properties.memory_bytes;
-  if (!has_code_for(parts, properties.major, properties.minor)) {
+  info->architecture = architecture_for(parts, properties.major, properties.minor);
+  if (info->architecture == 0) {
     char built[96];
     write_architectures(parts, built, sizeof built);
     std::snprintf(info->why_not, sizeof info->why_not,
@@ -363,12 +365,14 @@ int32_t is_out_of_memory(const BackendModule*, int status) { return status == kM
 
 }  // namespace
 
-bool has_code_for(const Parts& parts, int32_t major, int32_t minor) {
+int32_t architecture_for(const Parts& parts, int32_t major, int32_t minor) {
+  int32_t newest = 0;
   for (int32_t i = 0; i < parts.architecture_count; ++i) {
     const int32_t built = parts.architectures[i];
-    if (built / 10 == major && built % 10 <= minor) return true;
+    if (built / 10 == major && built % 10 <= minor) newest = std::max(newest, built);
   }
-  return parts.ptx > 0 && parts.ptx <= major * 10 + minor;
+  if (newest > 0) return newest;
+  return parts.ptx <= major * 10 + minor ? parts.ptx : 0;
 }
 
 Module make_module(const Parts& parts) {

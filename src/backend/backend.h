@@ -35,6 +35,8 @@ class Backend {
     for (int64_t i = 0; i < count; ++i) body(i);
   }
   virtual const ImplementationList& implementations(OpKind kind) const = 0;
+  // Of the code that runs on a GPU: 90 for sm_90. What Implementation::least_architecture asks for.
+  virtual int32_t architecture() const { return 0; }
 
   // Memory for tensors, zero-filled, aligned to 64 bytes and counted. Throws Error{out_of_memory}.
   virtual void* allocate(int64_t bytes) = 0;

@@ -38,6 +38,7 @@ ModuleBackend::ModuleBackend(const BackendModule& module, int index)
   ModuleDeviceInfo info;
   check(module_.device_info(&module_, index, &info));
   name_ = info.name;
+  architecture_ = info.architecture;
   check(module_.open(&module_, index, &device_));
   try {
     check(module_.create_stream(device_, &stream_));

@@ -24,6 +24,7 @@ class ModuleBackend : public Backend {
   std::string description() const override;  // "cuda:0: NVIDIA H100 80GB HBM3"
   int threads() const override { return 1; }
   const ImplementationList& implementations(OpKind kind) const override;
+  int32_t architecture() const override { return architecture_; }
 
   void* allocate(int64_t bytes) override;
   void release(void* memory, int64_t bytes) noexcept override;
@@ -71,6 +72,7 @@ class ModuleBackend : public Backend {
   const BackendModule& module_;
   const int index_;
   std::string name_;
+  int32_t architecture_ = 0;
   ModuleDevice* device_ = nullptr;
   Stream* stream_ = nullptr;
   std::list<PinnedPair> pinned_;  // one of each size

@@ -34,6 +34,7 @@ struct PlanOptions {
   bool precise_convolutions = false;  // these three: see TrainerOptions
   Precision precision = Precision::fp32;
   bool is_deterministic = true;
+  int32_t architecture = 0;           // see Backend
 };
 
 // What the executor keeps of the runs of a plan on its device.

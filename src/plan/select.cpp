@@ -38,6 +38,10 @@ std::string refused_by(const PlanOptions& options, const Implementation& candida
   if (options.is_deterministic && !candidate.is_deterministic) {
     return "is not deterministic, and deterministic is set";
   }
+  if (candidate.least_architecture > options.architecture) {
+    return fmt::format("needs code for sm_{} or newer, {} runs sm_{}", candidate.least_architecture,
+                       options.device, options.architecture);
+  }
   return !wanted.empty() && wanted != candidate.name ? "another one is forced" : "";
 }
 

@@ -183,18 +183,19 @@ TEST(WithoutUsableGpu, EachReasonIsToldApart) {
             "PTX of compute_90");
 }
 
-TEST(HasCodeFor, CodeRunsOnItsFamilyAndPtxOnWhatIsNewer) {
-  const int32_t built[] = {75, 86, 120};
-  const cuda::Parts without_ptx{nullptr, "", built, 3, 0, nullptr};
-  EXPECT_TRUE(cuda::has_code_for(without_ptx, 7, 5));
-  EXPECT_TRUE(cuda::has_code_for(without_ptx, 8, 9));
-  EXPECT_FALSE(cuda::has_code_for(without_ptx, 8, 0));
-  EXPECT_FALSE(cuda::has_code_for(without_ptx, 9, 0));
-  EXPECT_TRUE(cuda::has_code_for(without_ptx, 12, 1));
-  const cuda::Parts with_ptx{nullptr, "", built, 3, 86, nullptr};
-  EXPECT_TRUE(cuda::has_code_for(with_ptx, 9, 0));
-  EXPECT_TRUE(cuda::has_code_for(with_ptx, 11, 0));
-  EXPECT_FALSE(cuda::has_code_for(with_ptx, 8, 0));
+TEST(ArchitectureFor, CodeRunsOnItsFamilyAndPtxOnWhatIsNewer) {
+  const int32_t built[] = {75, 80, 86, 120};
+  const cuda::Parts without_ptx{nullptr, "", built, 4, 0, nullptr};
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 7, 5), 75);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 8, 9), 86);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 8, 0), 80);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 7, 0), 0);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 9, 0), 0);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 12, 1), 120);
+  // PTX of an old architecture has no more in it than that architecture had.
+  const cuda::Parts with_ptx{nullptr, "", built, 1, 75, nullptr};
+  EXPECT_EQ(cuda::architecture_for(with_ptx, 9, 0), 75);
+  EXPECT_EQ(cuda::architecture_for(with_ptx, 7, 0), 0);
 }
 
 // --- the fake device sees what it is there for ----------------------------------------------------
