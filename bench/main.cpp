@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "bench/device_roof.h"
 #include "bench/op_cases.h"
 #include "bench/ops.h"
 #include "bench/step_timer.h"
@@ -157,8 +158,16 @@ Action add_input(CLI::App& command, StepOptions& o) {
 Action add_roof(CLI::App& command, StepOptions& o) {
   command.add_option("--threads", o.threads, "Threads (default: all processors)")
       ->check(CLI::Range(1, 1024));
+  const auto device = std::make_shared<std::string>("cpu");
+  command.add_option("--device", *device, "auto, cpu, cuda, cuda:N")->capture_default_str();
   command.add_flag("--json", o.as_json, "One JSON object");
-  return [&o] {
+  return [&o, device] {
+    const tanul::Device chosen = tanul::find_device(*device);
+    if (chosen.type == tanul::DeviceType::cuda) {
+      const auto backend = tanul::open_backend(chosen, 0);
+      put(to_json(*backend, measure_roof_of(*backend)), o.as_json, print_device_roof);
+      return 0;
+    }
     put(measure_roof(o.threads), o.as_json, print_roof);
     return 0;
   };
@@ -182,11 +191,14 @@ Action add_ops(CLI::App& command) {
   command.add_option("--shapes", o.shapes, shapes);
   command.add_option("--batch", o.batch, "Samples (default: what suits each network)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
+  command.add_option("--precision", o.precision, "Implementations that multiply in it")
+      ->check(CLI::IsMember({"all", "fp32", "tf32", "bf16", "fp16"}))
+      ->capture_default_str();
   command.add_option("--repeats", o.repeats, "Repeats; the median is the result")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command.add_option("--seconds", o.seconds, "Of the whole run, the cheapest steps first")
-      ->check(CLI::Range(0.1, 86400.0))
+  command.add_option("--seconds", o.seconds, "Of the whole run, the cheapest steps first; 0: every step as short as can be")
+      ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   command.add_flag("!--no-roof", o.with_roof, "Leave out measuring the ceilings");
   command.add_option("--json", more->json_file, "Write everything, with each repeat, to this file");

@@ -21,6 +21,17 @@ bool is_product(OpKind kind) {
   return name.rfind("conv", 0) == 0 || name.rfind("linear", 0) == 0;
 }
 
+// Half the distance of 1 and the next number; nothing where products are those of float.
+double rounding_of(Precision precision) {
+  switch (precision) {
+    case Precision::fp32: return 0;
+    case Precision::tf32:
+    case Precision::fp16: return 0x1p-11;
+    case Precision::bf16: return 0x1p-8;
+  }
+  return 0;
+}
+
 // Steps whose results each depend on a whole sample, or on a whole parameter.
 bool mixes_samples(OpKind kind) {
   const std::string name = op_name(kind);
@@ -114,7 +125,7 @@ double allowed_error(const OpCase& op, const Implementation& implementation) {
   if (op.flops == 0) return 0;
   double units = 32 + 2 * std::sqrt(terms(op));
   if (implementation.is_less_precise) units *= 4;
-  return units * kU * stretch(op.node());
+  return (units * kU + 4 * rounding_of(implementation.multiplies_in)) * stretch(op.node());
 }
 
 Agreement compare(const OpCase& op, const std::vector<std::vector<std::byte>>& got,

@@ -108,15 +108,8 @@ class Run {
       }
     }
     for (Side& side : sides_) {
-      ordered_json device;
-      device["device"] = side.backend->device().str();
-      device["description"] = side.backend->description();
-      if (o_.with_roof) {
-        side.roof = measure_roof_of(*side.backend);
-        device["roof_gflop_per_s"] = significant(side.roof.flops / 1e9);
-        device["roof_gb_per_s"] = significant(side.roof.bytes / 1e9);
-      }
-      result_["devices"].push_back(std::move(device));
+      if (o_.with_roof) side.roof = measure_roof_of(*side.backend);
+      result_["devices"].push_back(to_json(*side.backend, side.roof));
     }
   }
 
@@ -152,36 +145,48 @@ class Run {
     const int copies = std::min(o_.most_copies, copies_past_cache(backend, op));
     OpMemory memory(backend, op, copies);
     for (int copy = 0; copy < copies; ++copy) memory.reset(inputs, copy);
-    std::vector<const Implementation*> fitting;
+    std::vector<const Implementation*> able, fitting;
     for (int i = 0; i < list.count; ++i) {
       if (const char* why = list.items[i].supports(memory.args(0))) {
         one["refused"].push_back(
             {{"device", backend.device().str()}, {"implementation", list.items[i].name}, {"why", why}});
-      } else {
+        continue;
+      }
+      able.push_back(&list.items[i]);
+      if (o_.precision == "all" || o_.precision == precision_name(list.items[i].multiplies_in)) {
         fitting.push_back(&list.items[i]);
       }
     }
-    if (fitting.empty()) fail(Code::unsupported, "{}: no kernel for it on {}", op.name(), backend.device().str());
+    if (able.empty()) {
+      fail(Code::unsupported, "{}: no kernel for it on {}", op.name(), backend.device().str());
+    }
+    // Of a plan with the usual options: nothing that is less exact, or not deterministic.
+    const auto is_usual = [](const Implementation* i) {
+      return i->multiplies_in == Precision::fp32 && i->is_deterministic;
+    };
+    const auto usual = std::find_if(fitting.begin(), fitting.end(), is_usual);
+    const Implementation* chosen = usual != fitting.end() ? *usual : nullptr;
     const bool is_reference_side = want_.empty();
     if (is_reference_side) {
-      reference_ = fitting.back();
+      reference_ = able.back();
       want_ = outputs_of(op, inputs, backend, memory, *reference_);
     }
     const double each =
-        share_ / static_cast<double>(2 * sides_.size() * fitting.size());
+        share_ / static_cast<double>(2 * sides_.size() * std::max<size_t>(1, fitting.size()));
     for (size_t i = 0; i < fitting.size(); ++i) {
       const Implementation& implementation = *fitting[i];
       ordered_json row;
       row["device"] = backend.device().str();
       row["implementation"] = implementation.name;
-      row["is_chosen"] = i == 0;
+      row["precision"] = precision_name(implementation.multiplies_in);
+      row["is_chosen"] = &implementation == chosen;
       const bool is_right =
           check(op, implementation, outputs_of(op, inputs, backend, memory, implementation),
                 is_reference_side && &implementation == reference_, backend, row);
       if (is_right) {
         const OpTiming timing = time_op(backend, memory, implementation,
                                         std::min(each, 0.1 * o_.repeats), o_.repeats);
-        add_times(op, timing, side.roof, row);
+        add_times(op, timing, side.roof, implementation.multiplies_in, row);
       }
       one["results"].push_back(std::move(row));
     }
@@ -219,7 +224,8 @@ class Run {
     return false;
   }
 
-  void add_times(const OpCase& op, const OpTiming& timing, const Roof& roof, ordered_json& row) const {
+  void add_times(const OpCase& op, const OpTiming& timing, const Roof& roof, Precision precision,
+                 ordered_json& row) const {
     const double seconds = median(timing.seconds);
     const auto [least, most] = std::minmax_element(timing.seconds.begin(), timing.seconds.end());
     row["ms"] = significant(1e3 * seconds);
@@ -230,7 +236,9 @@ class Run {
     if (seconds <= 0) return;
     row["gflop_per_s"] = significant(op.flops / seconds / 1e9);
     row["gb_per_s"] = significant(op.bytes / seconds / 1e9);
-    if (roof.bytes > 0) row["share_of_roof"] = significant(roof.seconds(op.flops, op.bytes) / seconds);
+    if (roof.bytes > 0) {
+      row["share_of_roof"] = significant(roof.seconds(op.flops, op.bytes, precision) / seconds);
+    }
   }
 
   // Times as fast as the CPU's fastest.
@@ -257,6 +265,13 @@ class Run {
   ordered_json result_;
 };
 
+// "wmma (bf16) *"
+std::string label_of(const ordered_json& row) {
+  std::string label = row["implementation"];
+  if (row["precision"] != "fp32") label += " (" + row["precision"].get<std::string>() + ")";
+  return row["is_chosen"].get<bool>() ? label + " *" : label;
+}
+
 std::string percent(const ordered_json& row) {
   return row.contains("share_of_roof")
              ? fmt::format("{:.0f} %", 100 * row["share_of_roof"].get<double>())
@@ -269,12 +284,7 @@ ordered_json run_ops(const OpsOptions& options) { return Run(options).run(); }
 
 void print_ops(const ordered_json& r) {
   for (const ordered_json& d : r["devices"]) {
-    fmt::print("{}", d["description"].get<std::string>());
-    if (d.contains("roof_gflop_per_s")) {
-      fmt::print(" · ceilings {:.1f} GFLOP/s, {:.1f} GB/s", d["roof_gflop_per_s"].get<double>(),
-                 d["roof_gb_per_s"].get<double>());
-    }
-    fmt::print("\n");
+    print_device_roof(d);
   }
   if (r.contains("no_gpu")) {
     fmt::print("the GPU's half is left out: {}\n", r["no_gpu"].get<std::string>());
@@ -290,7 +300,7 @@ void print_ops(const ordered_json& r) {
       };
       fmt::print("{:<8} {:<24} {:>10} {:>21} {:>10} {:>9} {:>8} {:>9}  {}\n",
                  row["device"].get<std::string>(),
-                 row["implementation"].get<std::string>() + (row["is_chosen"].get<bool>() ? " *" : ""),
+                 label_of(row),
                  number("ms", "{:.4g}"),
                  row.contains("ms") ? number("least_ms", "{:.4g}") + " - " + number("most_ms", "{:.4g}")
                                     : "-",
@@ -298,7 +308,7 @@ void print_ops(const ordered_json& r) {
                  number("speed_up", "{:.3g}"), row["check"].get<std::string>());
     }
   }
-  fmt::print("\n* what a plan takes · speed-up: times as fast as the CPU's fastest\n");
+  fmt::print("\n* what a plan takes in fp32 · speed-up: times as fast as the CPU's fastest\n");
   const size_t left_out = r["left_out"].size();
   if (left_out > 0) {
     fmt::print("no time was left for {} steps, the largest: give more --seconds\n", left_out);
@@ -317,7 +327,7 @@ std::string ops_chart(const ordered_json& r) {
   }
   chart.notes.push_back(
       "Bars: share of the time that arithmetic or memory traffic allows at best, from the measured "
-      "ceilings. * what a plan takes.");
+      "ceilings. * what a plan takes in fp32.");
   for (int tick = 0; tick <= 100; tick += 25) {
     chart.ticks.push_back(tick / 100.0);
     chart.tick_labels.push_back(fmt::format("{} %", tick));
@@ -330,9 +340,7 @@ std::string ops_chart(const ordered_json& r) {
       if (!row.contains("share_of_roof")) continue;
       const double share = row["share_of_roof"];
       group.bars.push_back(
-          {fmt::format("{} {}{}", row["device"].get<std::string>(),
-                       row["implementation"].get<std::string>(),
-                       row["is_chosen"].get<bool>() ? " *" : ""),
+          {row["device"].get<std::string>() + " " + label_of(row),
            share,
            fmt::format("{:.0f} %  {:.3g} ms  {:.3g}x", 100 * share, row["ms"].get<double>(),
                        row.value("speed_up", 0.0)),

@@ -19,6 +19,7 @@ struct OpsOptions {
   std::string ops = "*";            // a pattern of step kinds
   std::vector<std::string> shapes;  // see op_shapes(); empty: all but "tiny"
   int64_t batch = 0;                // 0: what suits each network
+  std::string precision = "all";    // of implementations: all, fp32, tf32, bf16, fp16
   int repeats = 5;
   double seconds = 120;  // of the whole run; what finds no time is named
   bool with_roof = true;
@@ -29,7 +30,7 @@ struct OpsOptions {
 };
 
 // {machine …, devices: [{device, description, roof}], no_gpu?, cases: [{op, shapes, from, flops, bytes,
-// results: [{device, implementation, check, error, allowed, ms, …}], refused}], left_out, mismatches}.
+// results: [{device, implementation, precision, is_chosen, check, error, allowed, ms, …}], refused}], left_out, mismatches}.
 // Results of a GPU are compared with the CPU's, those of the CPU with the last of its list, which every
 // step has. Throws Error{device} where a device is asked for that cannot be used, Error{invalid_argument}.
 nlohmann::ordered_json run_ops(const OpsOptions& options);
