@@ -30,7 +30,8 @@ std::string escaped(const std::string& text) {
 const char* colour_of(size_t series) { return kColours[series % std::size(kColours)]; }
 
 std::string text_at(int x, int y, const char* style, const std::string& text) {
-  return fmt::format("<text x=\"{}\" y=\"{}\" class=\"{}\">{}</text>\n", x, y, style, escaped(text));
+  return fmt::format("<text x=\"{}\" y=\"{}\" class=\"{}\">{}</text>\n", x, y, style,
+                     escaped(text));
 }
 
 }  // namespace
@@ -48,12 +49,10 @@ std::string to_svg(const BarChart& chart) {
     x += 40 + 7 * static_cast<int>(chart.series[i].size());
   }
   y += 24;
-  const auto place = [&](double value) {
-    return std::clamp(value / chart.most, 0.0, 1.0) * kAxis;
-  };
+  const auto place = [&](double value) { return std::clamp(value / chart.most, 0.0, 1.0) * kAxis; };
   for (size_t i = 0; i < chart.ticks.size(); ++i) {
-    head += text_at(kLeft + static_cast<int>(place(chart.ticks[i])), y, "tick",
-                    chart.tick_labels[i]);
+    head +=
+        text_at(kLeft + static_cast<int>(place(chart.ticks[i])), y, "tick", chart.tick_labels[i]);
   }
   const int top = y + 6;
   y = top;
@@ -64,9 +63,9 @@ std::string to_svg(const BarChart& chart) {
     for (const Bar& bar : group.bars) {
       body += fmt::format("<text x=\"{}\" y=\"{}\" class=\"label end\">{}</text>\n", kLeft - 8,
                           y + kBarHeight - 4, escaped(bar.label));
-      body += fmt::format(
-          "<rect x=\"{}\" y=\"{}\" width=\"{:.1f}\" height=\"{}\" fill=\"{}\"/>\n", kLeft, y + 1,
-          std::max(1.0, place(bar.value)), kBarHeight - 3, colour_of(bar.series));
+      body += fmt::format("<rect x=\"{}\" y=\"{}\" width=\"{:.1f}\" height=\"{}\" fill=\"{}\"/>\n",
+                          kLeft, y + 1, std::max(1.0, place(bar.value)), kBarHeight - 3,
+                          colour_of(bar.series));
       body += text_at(kLeft + kAxis + 8, y + kBarHeight - 4, "label", bar.text);
       y += kBarHeight;
     }
@@ -75,7 +74,8 @@ std::string to_svg(const BarChart& chart) {
   std::string grid;
   for (double tick : chart.ticks) {
     const double at = kLeft + place(tick);
-    grid += fmt::format("<line x1=\"{0:.1f}\" y1=\"{1}\" x2=\"{0:.1f}\" y2=\"{2}\"/>\n", at, top, y);
+    grid +=
+        fmt::format("<line x1=\"{0:.1f}\" y1=\"{1}\" x2=\"{0:.1f}\" y2=\"{2}\"/>\n", at, top, y);
   }
   return fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "

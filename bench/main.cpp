@@ -60,14 +60,17 @@ void add_repeats(CLI::App& command, StepOptions& o) {
 Action add_step(CLI::App& command, StepOptions& o) {
   command.add_option("--model", o.models, "Model file (TOML); may be given several times")
       ->required();
-  command.add_option("--batch", o.batches, "Samples a step: 64 or 64,512 (default: the model file's)")
+  command
+      .add_option("--batch", o.batches, "Samples a step: 64 or 64,512 (default: the model file's)")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   command.add_option("--threads", o.threads, "Threads (default: all processors)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--device", o.devices,
-                     "auto, cpu, cuda, cuda:N (default: auto); of several, cpu,cuda, the later ones are "
-                     "compared with the first, their losses too")
+  command
+      .add_option(
+          "--device", o.devices,
+          "auto, cpu, cuda, cuda:N (default: auto); of several, cpu,cuda, the later ones are "
+          "compared with the first, their losses too")
       ->delimiter(',');
   add_repeats(command, o);
   command
@@ -182,7 +185,10 @@ Action add_ops(CLI::App& command) {
   OpsOptions& o = more->options;
   std::string shapes = "Whose shapes (default: all but tiny); may be given several times:";
   for (const OpShapes& each : op_shapes()) shapes += fmt::format("\n{}: {}", each.name, each.about);
-  command.add_option("--device", o.device, "auto: the CPU, and a GPU where there is one; cpu; cuda, cuda:N: the CPU and this")
+  command
+      .add_option(
+          "--device", o.device,
+          "auto: the CPU, and a GPU where there is one; cpu; cuda, cuda:N: the CPU and this")
       ->capture_default_str();
   command.add_option("--threads", o.threads, "Threads of the CPU (default: all processors)")
       ->check(CLI::Range(1, 1024));
@@ -197,7 +203,9 @@ Action add_ops(CLI::App& command) {
   command.add_option("--repeats", o.repeats, "Repeats; the median is the result")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command.add_option("--seconds", o.seconds, "Of the whole run, the cheapest steps first; 0: every step as short as can be")
+  command
+      .add_option("--seconds", o.seconds,
+                  "Of the whole run, the cheapest steps first; 0: every step as short as can be")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   command.add_flag("!--no-roof", o.with_roof, "Leave out measuring the ceilings");
@@ -240,7 +248,8 @@ int run(int argc, char** argv) {
     return [&o, add_to](CLI::App& command) { return add_to(command, o); };
   };
   add("ops",
-      "Check and time every implementation of every step, on the CPU and on a GPU; exit status 1 where "
+      "Check and time every implementation of every step, on the CPU and on a GPU; exit status 1 "
+      "where "
       "two do not agree",
       add_ops);
   add("step", "Time whole training steps of model files (SGD with momentum) on one random batch",

@@ -35,7 +35,8 @@ double rounding_of(Precision precision) {
 // Steps whose results each depend on a whole sample, or on a whole parameter.
 bool mixes_samples(OpKind kind) {
   const std::string name = op_name(kind);
-  for (const char* part : {"softmax", "_norm_", "embedding", "nll", "multi_margin", "lars", "lamb"}) {
+  for (const char* part :
+       {"softmax", "_norm_", "embedding", "nll", "multi_margin", "lars", "lamb"}) {
     if (name.find(part) != std::string::npos) return true;
   }
   return false;
@@ -96,7 +97,8 @@ struct Difference {
 Difference difference_of(const float* got, const float* want, int64_t elems, double allowed) {
   Difference d;
   for (int64_t i = 0; i < elems; ++i) {
-    if (std::isfinite(want[i])) d.scale = std::max(d.scale, std::fabs(static_cast<double>(want[i])));
+    if (std::isfinite(want[i]))
+      d.scale = std::max(d.scale, std::fabs(static_cast<double>(want[i])));
   }
   double off = 0, whole = 0;
   for (int64_t i = 0; i < elems; ++i) {
@@ -154,8 +156,8 @@ Agreement compare(const OpCase& op, const std::vector<std::vector<std::byte>>& g
       return result;
     }
     if (d.norm > allowed) {
-      result.what = fmt::format("output {}: off by {:.3g} of its norm, allowed {:.3g}", i, d.norm,
-                                allowed);
+      result.what =
+          fmt::format("output {}: off by {:.3g} of its norm, allowed {:.3g}", i, d.norm, allowed);
       return result;
     }
   }

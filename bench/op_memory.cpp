@@ -22,10 +22,10 @@ constexpr StepBlock kBlock{12345678901, 3, 0.01f, 0};
 // The range of a random number.
 enum class Draw {
   normal,
-  weights,      // normal, a tenth as large
+  weights,               // normal, a tenth as large
   half_to_three_halves,  // variances and their kin, divisors
-  unit,         // 0 … 1: probabilities
-  sign,         // -1 or 1
+  unit,                  // 0 … 1: probabilities
+  sign,                  // -1 or 1
 };
 
 Draw draw_of(const Graph& graph, const Node& reader, size_t position) {
@@ -136,9 +136,8 @@ const DeviceMemory& OpInputs::value(ValueId id, const Node& reader, size_t posit
   const Value& info = graph_.value(id);
   const Node* maker = maker_of(graph_, id);
   constexpr int64_t kSmall = 4;  // {sum, divisor, correct, counted}
-  if (maker != nullptr &&
-      ((maker->layer == reader.layer && reader.phase != Phase::update) ||
-       info.shape.elems() <= kSmall)) {
+  if (maker != nullptr && ((maker->layer == reader.layer && reader.phase != Phase::update) ||
+                           info.shape.elems() <= kSmall)) {
     compute(*maker);
     return values_.at(id);
   }
@@ -266,7 +265,8 @@ void OpMemory::bind(const Implementation& implementation) {
 }
 
 void OpMemory::launch(const Implementation& implementation, int copy) {
-  const int status = implementation.launch(backend_.stream(), args_[static_cast<size_t>(copy)].args);
+  const int status =
+      implementation.launch(backend_.stream(), args_[static_cast<size_t>(copy)].args);
   if (status != 0) {
     fail(Code::device, "{} on {}: {} failed: {}", op_.name(), backend_.device().str(),
          implementation.name, backend_.status_text(status));

@@ -47,7 +47,7 @@ Sources vgg16(int64_t batch) { return {training("vgg16", models::vgg(16), batch_
 // Of a feature map and of a head.
 struct Extents {
   int64_t batch;
-  int64_t channels, side;      // divisible by 4
+  int64_t channels, side;  // divisible by 4
   int64_t features, classes;
 };
 
@@ -62,10 +62,9 @@ Model end(ModelBuilder& m, Var x) {
 Model activations(const Extents& e) {
   ModelBuilder m("activations");
   Var x = start(m, {e.channels, e.side, e.side});
-  for (const char* kind :
-       {"relu",     "leaky_relu", "relu6",     "elu",       "selu",    "celu",           "gelu",
-        "silu",     "softplus",   "sigmoid",   "gelu_tanh", "tanh",    "hardsigmoid",    "mish",
-        "hardtanh", "softsign",   "hardswish", "logsigmoid", "threshold_relu"}) {
+  for (const char* kind : {"relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "silu",
+                           "softplus", "sigmoid", "gelu_tanh", "tanh", "hardsigmoid", "mish",
+                           "hardtanh", "softsign", "hardswish", "logsigmoid", "threshold_relu"}) {
     x = m.activation(x, kind);
   }
   x = m.threshold(x, 0.5, 0);
@@ -85,10 +84,10 @@ Model normalisations(const Extents& e) {
 Model pools(const Extents& e) {
   ModelBuilder m("pools");
   Var x = start(m, {e.channels, e.side, e.side});
-  const Var parts = m.concat(
-      {m.max_pool2d(x, {.kernel = 3, .stride = 2, .pad = 1}),
-       m.avg_pool2d(x, {.kernel = 2}),
-       m.adaptive_max_pool(x, {.out = {e.side / 2}}), m.adaptive_avg_pool(x, {.out = {e.side / 2}})});
+  const Var parts =
+      m.concat({m.max_pool2d(x, {.kernel = 3, .stride = 2, .pad = 1}),
+                m.avg_pool2d(x, {.kernel = 2}), m.adaptive_max_pool(x, {.out = {e.side / 2}}),
+                m.adaptive_avg_pool(x, {.out = {e.side / 2}})});
   const Var whole = m.add(m.global_avg_pool(parts), m.global_max_pool(parts));
   return end(m, whole);
 }
@@ -99,7 +98,8 @@ Model moves(const Extents& e) {
   x = m.dropout(m.dropout(x, {.p = 0.1}), {.p = 0.1, .spatial = true});
   x = m.pixel_unshuffle(m.pixel_shuffle(m.channel_shuffle(x, 4), 2), 2);
   x = m.transpose(m.transpose(x, {1, 2, 0}), {2, 0, 1});
-  x = m.crop(m.pad(x, {.pad = {1}, .mode = PadWith::reflect}), {.begin = {1, 1}, .size = {e.side, e.side}});
+  x = m.crop(m.pad(x, {.pad = {1}, .mode = PadWith::reflect}),
+             {.begin = {1, 1}, .size = {e.side, e.side}});
   x = m.slice(m.pad(x, {.pad = {1}}), {.axis = 1, .begin = 1, .end = e.side + 1});
   for (UpsampleMode mode : {UpsampleMode::nearest, UpsampleMode::linear, UpsampleMode::cubic}) {
     x = m.upsample(x, {.size = {e.side}, .mode = mode});
@@ -147,10 +147,9 @@ Model losses(const Extents& e, const char* name, const std::vector<Loss>& all) {
 }
 
 Sources all_losses(const Extents& e) {
-  const std::vector<Loss> of_labels = {
-      [](ModelBuilder& m, Var x) { m.softmax_cross_entropy(x); },
-      [](ModelBuilder& m, Var x) { m.negative_log_likelihood(x); },
-      [](ModelBuilder& m, Var x) { m.multi_margin(x); }};
+  const std::vector<Loss> of_labels = {[](ModelBuilder& m, Var x) { m.softmax_cross_entropy(x); },
+                                       [](ModelBuilder& m, Var x) { m.negative_log_likelihood(x); },
+                                       [](ModelBuilder& m, Var x) { m.multi_margin(x); }};
   const std::vector<Loss> of_values = {
       [](ModelBuilder& m, Var x) { m.mean_squared_error(x); },
       [](ModelBuilder& m, Var x) { m.mean_absolute_error(x); },
@@ -162,18 +161,15 @@ Sources all_losses(const Extents& e) {
       [](ModelBuilder& m, Var x) { m.kl_divergence(x); },
       [](ModelBuilder& m, Var x) { m.hinge(x); }, [](ModelBuilder& m, Var x) { m.focal(x); },
       [](ModelBuilder& m, Var x) { m.poisson_nll(x); },
-      [](ModelBuilder& m, Var x) {
-        m.cosine_embedding(x, m.relu(x));
-      }};
+      [](ModelBuilder& m, Var x) { m.cosine_embedding(x, m.relu(x)); }};
   return {training("losses", losses(e, "losses", of_labels), e.batch),
           with_values(training("losses", losses(e, "losses", of_values), e.batch)),
           with_values(training("losses", losses(e, "losses", of_more_values), e.batch))};
 }
 
 Sources optimizers(const Extents& e) {
-  const Model head = losses(e, "optimizers", {[](ModelBuilder& m, Var x) {
-                              m.softmax_cross_entropy(x);
-                            }});
+  const Model head =
+      losses(e, "optimizers", {[](ModelBuilder& m, Var x) { m.softmax_cross_entropy(x); }});
   Sources all;
   for (const Optimizer& optimizer :
        {Optimizer(Sgd{.lr = 0.01f, .momentum = 0.9f}), Optimizer(Adam{}),

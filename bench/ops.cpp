@@ -30,7 +30,8 @@ using Outputs = std::vector<std::vector<std::byte>>;
 std::vector<OpSource> sources_of(const OpsOptions& o) {
   std::vector<OpSource> sources;
   std::string known;
-  for (const OpShapes& shapes : op_shapes()) known += (known.empty() ? "" : ", ") + std::string(shapes.name);
+  for (const OpShapes& shapes : op_shapes())
+    known += (known.empty() ? "" : ", ") + std::string(shapes.name);
   for (const std::string& name : o.shapes) {
     const auto& all = op_shapes();
     if (std::none_of(all.begin(), all.end(), [&](const OpShapes& s) { return s.name == name; })) {
@@ -38,7 +39,8 @@ std::vector<OpSource> sources_of(const OpsOptions& o) {
     }
   }
   for (const OpShapes& shapes : op_shapes()) {
-    const bool is_named = std::find(o.shapes.begin(), o.shapes.end(), shapes.name) != o.shapes.end();
+    const bool is_named =
+        std::find(o.shapes.begin(), o.shapes.end(), shapes.name) != o.shapes.end();
     const bool is_usual = o.shapes.empty() && std::string(shapes.name) != "tiny";
     if (!is_named && !is_usual) continue;
     for (OpSource& source : shapes.sources(o.batch)) sources.push_back(std::move(source));
@@ -68,7 +70,8 @@ class Run {
     std::vector<size_t> order(cases.size());
     std::iota(order.begin(), order.end(), size_t{0});
     const auto work = [&](size_t i) { return cases[i].flops / 10 + cases[i].bytes; };
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return work(a) < work(b); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return work(a) < work(b); });
     std::map<size_t, ordered_json> results;
     result_["left_out"] = ordered_json::array();
     result_["mismatches"] = ordered_json::array();
@@ -90,7 +93,9 @@ class Run {
   }
 
  private:
-  double since_start() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  double since_start() const {
+    return std::chrono::duration<double>(Clock::now() - start_).count();
+  }
 
   const ImplementationList& list_of(Backend& backend, OpKind kind) const {
     return o_.implementations ? o_.implementations(backend, kind) : backend.implementations(kind);
@@ -148,8 +153,9 @@ class Run {
     std::vector<const Implementation*> able, fitting;
     for (int i = 0; i < list.count; ++i) {
       if (const char* why = list.items[i].supports(memory.args(0))) {
-        one["refused"].push_back(
-            {{"device", backend.device().str()}, {"implementation", list.items[i].name}, {"why", why}});
+        one["refused"].push_back({{"device", backend.device().str()},
+                                  {"implementation", list.items[i].name},
+                                  {"why", why}});
         continue;
       }
       able.push_back(&list.items[i]);
@@ -184,8 +190,8 @@ class Run {
           check(op, implementation, outputs_of(op, inputs, backend, memory, implementation),
                 is_reference_side && &implementation == reference_, backend, row);
       if (is_right) {
-        const OpTiming timing = time_op(backend, memory, implementation,
-                                        std::min(each, 0.1 * o_.repeats), o_.repeats);
+        const OpTiming timing =
+            time_op(backend, memory, implementation, std::min(each, 0.1 * o_.repeats), o_.repeats);
         add_times(op, timing, side.roof, implementation.multiplies_in, row);
       }
       one["results"].push_back(std::move(row));
@@ -289,8 +295,8 @@ void print_ops(const ordered_json& r) {
   if (r.contains("no_gpu")) {
     fmt::print("the GPU's half is left out: {}\n", r["no_gpu"].get<std::string>());
   }
-  fmt::print("\n{:<8} {:<24} {:>10} {:>21} {:>10} {:>9} {:>8} {:>9}  {}\n", "device", "implementation",
-             "ms", "spread", "GFLOP/s", "GB/s", "of roof", "speed-up", "check");
+  fmt::print("\n{:<8} {:<24} {:>10} {:>21} {:>10} {:>9} {:>8} {:>9}  {}\n", "device",
+             "implementation", "ms", "spread", "GFLOP/s", "GB/s", "of roof", "speed-up", "check");
   for (const ordered_json& one : r["cases"]) {
     fmt::print("{} {}  ({})\n", one["op"].get<std::string>(), one["shapes"].get<std::string>(),
                one["from"].get<std::string>());
@@ -299,11 +305,10 @@ void print_ops(const ordered_json& r) {
         return row.contains(key) ? fmt::format(fmt::runtime(form), row[key].get<double>()) : "-";
       };
       fmt::print("{:<8} {:<24} {:>10} {:>21} {:>10} {:>9} {:>8} {:>9}  {}\n",
-                 row["device"].get<std::string>(),
-                 label_of(row),
-                 number("ms", "{:.4g}"),
-                 row.contains("ms") ? number("least_ms", "{:.4g}") + " - " + number("most_ms", "{:.4g}")
-                                    : "-",
+                 row["device"].get<std::string>(), label_of(row), number("ms", "{:.4g}"),
+                 row.contains("ms")
+                     ? number("least_ms", "{:.4g}") + " - " + number("most_ms", "{:.4g}")
+                     : "-",
                  number("gflop_per_s", "{:.4g}"), number("gb_per_s", "{:.4g}"), percent(row),
                  number("speed_up", "{:.3g}"), row["check"].get<std::string>());
     }
@@ -339,12 +344,10 @@ std::string ops_chart(const ordered_json& r) {
     for (const ordered_json& row : one["results"]) {
       if (!row.contains("share_of_roof")) continue;
       const double share = row["share_of_roof"];
-      group.bars.push_back(
-          {row["device"].get<std::string>() + " " + label_of(row),
-           share,
-           fmt::format("{:.0f} %  {:.3g} ms  {:.3g}x", 100 * share, row["ms"].get<double>(),
-                       row.value("speed_up", 0.0)),
-           series.at(row["device"].get<std::string>())});
+      group.bars.push_back({row["device"].get<std::string>() + " " + label_of(row), share,
+                            fmt::format("{:.0f} %  {:.3g} ms  {:.3g}x", 100 * share,
+                                        row["ms"].get<double>(), row.value("speed_up", 0.0)),
+                            series.at(row["device"].get<std::string>())});
     }
     if (!group.bars.empty()) chart.groups.push_back(std::move(group));
   }

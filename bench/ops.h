@@ -14,9 +14,10 @@
 namespace tanul::bench {
 
 struct OpsOptions {
-  std::string device = "auto";      // auto: the CPU, and the first GPU; cpu; cuda, cuda:N: the CPU and this
-  int threads = 0;                  // of the CPU; 0: all processors
-  std::string ops = "*";            // a pattern of step kinds
+  std::string device =
+      "auto";             // auto: the CPU, and the first GPU; cpu; cuda, cuda:N: the CPU and this
+  int threads = 0;        // of the CPU; 0: all processors
+  std::string ops = "*";  // a pattern of step kinds
   std::vector<std::string> shapes;  // see op_shapes(); empty: all but "tiny"
   int64_t batch = 0;                // 0: what suits each network
   std::string precision = "all";    // of implementations: all, fp32, tf32, bf16, fp16

@@ -37,8 +37,8 @@ std::string difference(const std::vector<double>& got, const std::vector<double>
 
 }  // namespace
 
-std::vector<std::string> time_all_steps(const StepOptions& options,
-                                        const std::function<void(const ordered_json& row)>& on_row) {
+std::vector<std::string> time_all_steps(
+    const StepOptions& options, const std::function<void(const ordered_json& row)>& on_row) {
   std::vector<std::string> mismatches;
   const std::vector<int64_t> batches =
       options.batches.empty() ? std::vector<int64_t>{options.batch} : options.batches;
@@ -65,10 +65,9 @@ std::vector<std::string> time_all_steps(const StepOptions& options,
             row["speed_up"] = rounded(rate / first_rate, 2);
             row["check"] = what.empty() ? "agrees" : what;
             if (!what.empty()) {
-              mismatches.push_back(fmt::format("{}, batch {}, {} against {}: {}",
-                                               row["workload"].get<std::string>(),
-                                               row["batch"].get<int64_t>(), device, devices.front(),
-                                               what));
+              mismatches.push_back(
+                  fmt::format("{}, batch {}, {} against {}: {}", row["workload"].get<std::string>(),
+                              row["batch"].get<int64_t>(), device, devices.front(), what));
             }
           }
         }
@@ -104,9 +103,10 @@ void print_step_row(const ordered_json& r) {
       "{:<16} {:>7} {:>5} {:>7} {:>12.1f} {:>17} {:>9.2f} {:>8} {:>8.3f} {:>8.1f} {:>8.1f} {:>10} "
       "{:>9}\n",
       r["workload"].get<std::string>(), r["mode"].get<std::string>(), r["batch"].get<int64_t>(),
-      r["threads"].get<int>(), r["images_per_s"].get<double>(), fmt::format("{:.0f} - {:.0f}", low, high),
-      r["gflop_per_s"].get<double>(), share, r["first_step_s"].get<double>(),
-      r["peak_rss_mib"].get<double>(), r["tensor_mib"].get<double>(), energy, speed_up);
+      r["threads"].get<int>(), r["images_per_s"].get<double>(),
+      fmt::format("{:.0f} - {:.0f}", low, high), r["gflop_per_s"].get<double>(), share,
+      r["first_step_s"].get<double>(), r["peak_rss_mib"].get<double>(),
+      r["tensor_mib"].get<double>(), energy, speed_up);
 }
 
 std::string step_chart(const std::vector<ordered_json>& rows) {

@@ -75,9 +75,9 @@ class ModuleBackend : public Backend {
   std::string name_;
   ModuleDevice* device_ = nullptr;
   Stream* stream_ = nullptr;
-  std::list<PinnedPair> pinned_;  // one of each size
+  std::list<PinnedPair> pinned_;         // one of each size
   std::array<ModuleEvent*, 2> clock_{};  // start and stop, made when they are first asked for
-  Pinned* writing_ = nullptr;     // between begin_write and end_write
+  Pinned* writing_ = nullptr;            // between begin_write and end_write
 };
 
 }  // namespace tanul

@@ -54,7 +54,8 @@ TEST(BenchOps, ReachesEveryKindOfStep) {
     }
     for (int i = 0; i < kOpKinds; ++i) {
       const auto kind = static_cast<OpKind>(i);
-      EXPECT_EQ(reached.count(kind), op_is_view(kind) ? 0u : 1u) << op_name(kind) << ", " << names[0];
+      EXPECT_EQ(reached.count(kind), op_is_view(kind) ? 0u : 1u)
+          << op_name(kind) << ", " << names[0];
     }
   }
 }
@@ -131,9 +132,8 @@ int launch_wrong(Stream* stream, const StepArgs& args) {
 
 // One wrong element of a tensor is found, named, and not timed.
 TEST(BenchOps, AWrongImplementationFailsTheRun) {
-  static const Implementation kList[] = {
-      {"wrong", supports_all, no_workspace, launch_wrong},
-      cpu_implementations(OpKind::relu_fwd).items[0]};
+  static const Implementation kList[] = {{"wrong", supports_all, no_workspace, launch_wrong},
+                                         cpu_implementations(OpKind::relu_fwd).items[0]};
   static const ImplementationList kWrong{kList, 2};
   OpsOptions o = tiny("relu_fwd");
   o.implementations = [](Backend&, OpKind) -> const ImplementationList& { return kWrong; };

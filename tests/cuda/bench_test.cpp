@@ -73,7 +73,8 @@ TEST_F(BenchOnFakeGpu, LaunchesAreReplayed) {
 
 const ImplementationList& wrong_scales(Backend& backend, OpKind kind) {
   // On the GPU gelu in place of relu: right shapes, wrong numbers.
-  return backend.implementations(backend.device().type == DeviceType::cuda ? OpKind::gelu_fwd : kind);
+  return backend.implementations(backend.device().type == DeviceType::cuda ? OpKind::gelu_fwd
+                                                                           : kind);
 }
 
 TEST_F(BenchOnFakeGpu, AWrongKernelFailsTheRun) {

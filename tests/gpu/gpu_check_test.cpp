@@ -101,9 +101,10 @@ void expect_curves_of_the_cpu(const GpuUnderTest& gpu, const Model& model, int64
   ASSERT_EQ(device.size(), static_cast<size_t>(steps));
   const double rounding = std::max(largest_difference(cpu, other), 1e-6);
   const double off = largest_difference(cpu, device);
-  std::printf("%s, %d steps: loss %.4f to %.4f; the CPU against itself %.3g, the device against it "
-              "%.3g\n",
-              model.name().c_str(), static_cast<int>(steps), cpu.front(), cpu.back(), rounding, off);
+  std::printf(
+      "%s, %d steps: loss %.4f to %.4f; the CPU against itself %.3g, the device against it "
+      "%.3g\n",
+      model.name().c_str(), static_cast<int>(steps), cpu.front(), cpu.back(), rounding, off);
   EXPECT_LE(off, 10 * rounding);
   if (steps >= 200) {
     EXPECT_LT(cpu.back(), 0.5 * cpu.front());
