@@ -56,6 +56,9 @@ class Backend {
   virtual void end_step() noexcept = 0;
   // Waits for all work; throws Error{device} where some of it failed.
   virtual void synchronize() {}
+  // Seconds that work queued between the two takes, on the device's own clock; stop_clock waits for it.
+  virtual void start_clock() = 0;
+  virtual double stop_clock() = 0;
   // What a launch's status means, for messages.
   virtual std::string status_text(int status) const { return "status " + std::to_string(status); }
 

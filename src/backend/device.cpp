@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -102,10 +103,17 @@ class CpuBackend : public Backend {
   Stream* stream() override { return &stream_; }
   void begin_step() override { blas_.emplace(); }
   void end_step() noexcept override { blas_.reset(); }
+  void start_clock() override { clock_started_ = Clock::now(); }
+  double stop_clock() override {
+    return std::chrono::duration<double>(Clock::now() - clock_started_).count();
+  }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   Stream stream_;
   std::optional<cpu::BlasSingleThread> blas_;
+  Clock::time_point clock_started_;
 };
 
 // The GPU that a name asks for, or why it cannot be used.

@@ -60,6 +60,9 @@ void ModuleBackend::free_all() noexcept {
     }
   }
   pinned_.clear();
+  for (ModuleEvent* event : clock_) {
+    if (event != nullptr) module_.destroy_event(device_, event);
+  }
   if (stream_ != nullptr) module_.destroy_stream(device_, stream_);
   stream_ = nullptr;
   module_.close(device_);
@@ -189,6 +192,21 @@ void ModuleBackend::copy_out(void* host, const void* device, int64_t bytes) {
 void ModuleBackend::begin_step() { check(module_.enter(device_)); }
 
 void ModuleBackend::synchronize() { check(module_.synchronize(device_, stream_)); }
+
+void ModuleBackend::start_clock() {
+  for (ModuleEvent*& event : clock_) {
+    if (event == nullptr) check(module_.create_event(device_, 1, &event));
+  }
+  check(module_.record(device_, clock_[0], stream_));
+}
+
+double ModuleBackend::stop_clock() {
+  check(module_.record(device_, clock_[1], stream_));
+  check(module_.synchronize_event(device_, clock_[1]));
+  float milliseconds = 0;
+  check(module_.elapsed(device_, &milliseconds, clock_[0], clock_[1]));
+  return 1e-3 * static_cast<double>(milliseconds);
+}
 
 std::string ModuleBackend::status_text(int status) const {
   return module_.describe(&module_, status);

@@ -38,6 +38,8 @@ class ModuleBackend : public Backend {
   void begin_step() override;
   void end_step() noexcept override {}
   void synchronize() override;
+  void start_clock() override;
+  double stop_clock() override;
   std::string status_text(int status) const override;
 
   bool can_record() const override { return true; }
@@ -75,8 +77,9 @@ class ModuleBackend : public Backend {
   int32_t architecture_ = 0;
   ModuleDevice* device_ = nullptr;
   Stream* stream_ = nullptr;
-  std::list<PinnedPair> pinned_;  // one of each size
-  Pinned* writing_ = nullptr;     // between begin_write and end_write
+  std::list<PinnedPair> pinned_;         // one of each size
+  std::array<ModuleEvent*, 2> clock_{};  // start and stop, made when they are first asked for
+  Pinned* writing_ = nullptr;            // between begin_write and end_write
 };
 
 }  // namespace tanul
