@@ -97,6 +97,12 @@ struct TrainerOptions {
   // it pays, is two to three times as fast and rounds two to three times as much.
   bool precise_convolutions = false;
   Memory memory = Memory::normal;
+  // On a GPU so many steps may be under way before train_epoch waits for the loss of the first of them; 0:
+  // each is waited for. The numbers are the same; `on_step` comes so many steps later.
+  int64_t steps_ahead = 8;
+  // On a GPU a data set that takes at most half of the free memory is copied to it once, and the device
+  // makes the batches, augmented too: the same bits. False: the host makes them.
+  bool data_on_device = true;
 };
 
 // Averages over an epoch, or over an evaluated part. With several losses `loss` is their weighted sum,
@@ -186,7 +192,9 @@ class TANUL_API Trainer {
   Trainer(Trainer&&) noexcept;
   Trainer& operator=(Trainer&&) noexcept;
 
-  // One pass over `data`, shuffled anew each epoch. `on_step` is called after every step, or never.
+  // One pass over `data`, shuffled anew each epoch. `on_step` is called for every step, in order, or never:
+  // after it on the CPU; on a GPU by then up to TrainerOptions::steps_ahead further steps are under way, whose
+  // weights are what it would read.
   // Throws Error{diverged} where the loss stops being finite.
   EpochResult train_epoch(const DataView& data,
                           const std::function<void(const Progress&)>& on_step = {});
@@ -261,8 +269,10 @@ class TANUL_API Trainer {
   void set_stepwise(std::function<void(const StepReport&)> on_step_of_plan, bool looks = true);
 
   // The training plan, and the memory that is really taken for tensors on the device.
+  // tensor_bytes = plan().total_bytes + data_bytes, until a plan of another kind needs more.
   PlanInfo plan() const;
   int64_t tensor_bytes() const;
+  int64_t data_bytes() const;  // of data sets that lie on the device: TrainerOptions::data_on_device
   int64_t peak_tensor_bytes() const;
 
   const Model& model() const;

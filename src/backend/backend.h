@@ -22,6 +22,17 @@ class Recording {
   virtual ~Recording() = default;
 };
 
+// Host memory that device memory is copied to without the host waiting at once. Belongs to its backend.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  // Queues a copy of `bytes` to place `offset`; `end` follows the last one.
+  virtual void copy(int64_t offset, const void* device, int64_t bytes) = 0;
+  virtual void end() = 0;
+  // What was copied, once it is there. Throws Error{device}, also where work in front of it failed.
+  virtual const std::byte* wait() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -41,6 +52,11 @@ class Backend {
   virtual void end_write(void* /*device*/, int64_t /*bytes*/) {}
   // What is left on the device; -1 where nobody can say.
   virtual int64_t free_bytes() const { return -1; }
+
+  // Does the device have memory of its own and work behind the host, who may run ahead of it?
+  virtual bool runs_behind() const { return false; }
+  // Null on a device that does not.
+  virtual std::unique_ptr<Readback> make_readback(int64_t /*bytes*/) { return nullptr; }
 
   virtual Stream* stream() = 0;
   // Round every run of a plan.

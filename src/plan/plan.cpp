@@ -231,7 +231,8 @@ std::vector<ValueId> Plan::persistent_values() const {
 }
 
 void Plan::bind(const std::function<std::byte*(const std::string& name)>& persistent,
-                std::byte* scratch, const StepBlock* block) {
+                std::byte* scratch, const StepBlock* block,
+                const std::function<std::byte*(ValueId)>& data_set) {
   const Graph& graph = step_.graph;
   std::byte* arena = scratch + input_bytes_;
   addresses_.assign(graph.values.size(), nullptr);
@@ -239,6 +240,7 @@ void Plan::bind(const std::function<std::byte*(const std::string& name)>& persis
   const auto place = [&](size_t i) -> std::byte* {
     const Value& value = graph.values[i];
     if (is_persistent(value)) return persistent(value.name);
+    if (value.kind == ValueKind::data_set) return data_set(static_cast<ValueId>(i));
     if (input_offsets_[i] >= 0) return scratch + input_offsets_[i];
     const int32_t buffer = live_.buffer[i];
     if (buffer == kNoBuffer) return nullptr;

@@ -58,9 +58,11 @@ class Plan {
   // Parameters, state and constants: they live outside the plan's own memory.
   std::vector<ValueId> persistent_values() const;
 
-  // Fixes all addresses. `persistent` gives the memory of a persistent value by name.
+  // Fixes all addresses. `persistent` gives the memory of a persistent value by name, `data_set` that of a
+  // value of StepGraph::data_set.
   void bind(const std::function<std::byte*(const std::string& name)>& persistent,
-            std::byte* scratch, const StepBlock* block);
+            std::byte* scratch, const StepBlock* block,
+            const std::function<std::byte*(ValueId)>& data_set = {});
 
   PlanRuns& runs() { return runs_; }
 

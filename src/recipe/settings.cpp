@@ -169,6 +169,7 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   s.trainer.precise_convolutions =
       r.boolean("precise_convolutions", s.trainer.precise_convolutions);
   s.trainer.memory = read_memory(r);
+  s.trainer.data_on_device = r.boolean("data_on_device", s.trainer.data_on_device);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
       fail_at(source, force->where,
@@ -215,6 +216,7 @@ std::string train_toml(const TrainSettings& s) {
   line("threads", fmt::format("{}", t.threads));
   line("precise_convolutions", bool_toml(t.precise_convolutions));
   line("memory", quoted(t.memory == Memory::low ? "low" : "normal"));
+  line("data_on_device", bool_toml(t.data_on_device));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {
     force +=

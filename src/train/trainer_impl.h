@@ -21,6 +21,8 @@
 #include "plan/plan.h"
 #include "run/executor.h"
 #include "tanul/trainer.h"
+#include "train/resident_data.h"
+#include "train/stats_queue.h"
 
 namespace tanul {
 
@@ -46,18 +48,15 @@ struct PlanKey {
   PortTypes samples;
   PortTypes targets;
   Accumulation accumulation = Accumulation::none;
+  int64_t data_set = 0;  // ResidentData::id of what batches are taken from; 0: the host puts them in
   bool operator==(const PlanKey&) const = default;
-};
-
-// {sum, divisor, correct, counted} of each loss, in the order of Model::losses().
-struct StepStats {
-  std::array<std::array<float, 4>, kMostPorts> of_loss{};
-  float penalty = 0;  // of l1 and l2
 };
 
 struct Trainer::Impl {
   // Plans kept for batch sizes other than the usual ones (a last batch, a prediction).
   static constexpr size_t kMostPlans = 8;
+  // Data sets that lie on the device at a time: training, validation, test, and one for who looks at more.
+  static constexpr size_t kMostDataSets = 4;
   static constexpr int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
   Model model;
@@ -90,6 +89,10 @@ struct Trainer::Impl {
   std::vector<CachedPlan> plans;
   Plan* first_plan = nullptr;      // the one that plan() describes
   std::optional<Keeping> keeping;  // with Memory::low: chosen for the first plan, used by all
+
+  std::vector<std::unique_ptr<ResidentData>> data_sets;  // on the device; the one used last is last
+  int64_t data_sets_made = 0;
+  std::unique_ptr<StatsQueue> queue;
 
   std::vector<int64_t> order;  // of the epoch that runs
   int64_t steps = 0;
@@ -128,6 +131,7 @@ struct Trainer::Impl {
     check_memory(*backend, model, graph_options(key), plan_options(*backend, options),
                  plan->info());
     allocate_persistent(*plan);
+    queue = std::make_unique<StatsQueue>(*backend, losses.size(), options.steps_ahead);
     initialize_all();
     first_plan = &keep(key, std::move(plan));
   }
@@ -140,6 +144,15 @@ struct Trainer::Impl {
     result.targets = key.targets;
     result.accumulation = key.accumulation;
     if (key.is_training) result.keeping = keeping;
+    if (key.data_set == 0) return result;
+    const ResidentData& data = data_set(key.data_set);
+    result.resident_samples = data.size();
+    result.augmentation = options.augmentation;
+    result.seed = options.seed;
+    if (options.augmentation.is_on()) {
+      result.image_height = data.sample_shape()[1];
+      result.image_width = data.sample_shape()[2];
+    }
     return result;
   }
 
@@ -211,9 +224,9 @@ struct Trainer::Impl {
     if (plan->scratch_bytes() > scratch.bytes()) {
       scratch.reset();
       scratch = DeviceMemory(*backend, plan->scratch_bytes());
-      for (CachedPlan& cached : plans) bind(*cached.plan);
+      for (CachedPlan& cached : plans) bind(cached.key, *cached.plan);
     }
-    bind(*plan);
+    bind(key, *plan);
     if (plans.size() >= kMostPlans) {
       const auto oldest = std::find_if(plans.begin(), plans.end(), [&](const CachedPlan& cached) {
         return cached.plan.get() != first_plan && cached.key.batch != options.batch;
@@ -225,13 +238,15 @@ struct Trainer::Impl {
   }
 
   // Evaluation looks at the averages of the weights where there are any.
-  void bind(Plan& plan) {
-    const bool is_training = plan.info().is_training;
+  void bind(const PlanKey& key, Plan& plan) {
     plan.bind(
-        [this, is_training](const std::string& name) {
-          return slot_data(is_training ? name : evaluated_name(name));
+        [&](const std::string& name) {
+          return slot_data(key.is_training ? name : evaluated_name(name));
         },
-        scratch.data(), block());
+        scratch.data(), block(),
+        [&](ValueId value) {
+          return data_set(key.data_set).address(plan.step_graph().data_set, value);
+        });
   }
   std::string evaluated_name(const std::string& name) const {
     const std::string average = name + ".ema";
@@ -268,19 +283,6 @@ struct Trainer::Impl {
     }
   }
 
-  StepStats stats_of(const Plan& plan) const {
-    StepStats stats;
-    for (size_t i = 0; i < losses.size(); ++i) {
-      backend->copy_out(stats.of_loss[i].data(), plan.address(plan.step_graph().losses[i].stats),
-                        sizeof stats.of_loss[i]);
-    }
-    const ValueId penalty = plan.step_graph().penalty;
-    if (penalty != kNoValue) {
-      backend->copy_out(&stats.penalty, plan.address(penalty), sizeof stats.penalty);
-    }
-    return stats;
-  }
-
   double lr_of_next_step() const {
     return static_cast<double>(learning_rate(options.optimizer)) *
            options.schedule.factor(steps, steps_per_epoch, options.epochs) * plateau.factor;
@@ -298,13 +300,19 @@ struct Trainer::Impl {
     return options.seed ^ (static_cast<uint64_t>(micro_batches) * 0x9E3779B97F4A7C15u);
   }
 
-  // One batch of training on what lies in the plan's inputs: a step, or a part of one. `lr` in place of
-  // the schedule's rate where it is not negative.
-  StepStats train_step(Plan& plan, Accumulation accumulation, double lr = -1) {
+  // Queues one batch of training: a step, or a part of one; its statistics come out of finish_step. The
+  // batch lies in the plan's inputs, or begins at `first` of the order of its data set. `lr` in place of the
+  // schedule's rate where it is not negative; `samples`: see QueuedStep.
+  void queue_step(Plan& plan, Accumulation accumulation, int64_t first, int64_t samples,
+                  double lr = -1) {
+    const double rate = lr >= 0 ? lr : lr_of_next_step();
     const StepBlock next{
-        seed_of_batch(), static_cast<uint64_t>(steps),
-        static_cast<float>(lr >= 0 ? lr : lr_of_next_step()),
-        static_cast<float>(options.schedule.momentum(steps, steps_per_epoch, options.epochs))};
+        seed_of_batch(),
+        static_cast<uint64_t>(steps),
+        static_cast<float>(rate),
+        static_cast<float>(options.schedule.momentum(steps, steps_per_epoch, options.epochs)),
+        first,
+        static_cast<uint32_t>(epochs)};
     backend->copy_in(block(), &next, sizeof next);
     run(plan);
     if (accumulation == Accumulation::gather) {
@@ -313,17 +321,41 @@ struct Trainer::Impl {
       ++steps;
       micro_batches = 0;
     }
-    const StepStats stats = stats_of(plan);
+    queue->push(plan, {steps, epochs, next.lr, rate, samples});
+  }
+
+  // The statistics of the step that was queued first.
+  StepStats finish_step() {
+    const QueuedStep step = queue->front();
+    const StepStats stats = queue->pop();
     for (size_t i = 0; i < losses.size(); ++i) {
       const float sum = stats.of_loss[i][0];
       if (stats.of_loss[i][1] == 0 || std::isfinite(sum)) continue;
       fail(Code::diverged,
            "the loss became {} in step {} (epoch {}, learning rate {:g}); a lower rate, warm-up or "
            "clip_norm may help, --stepwise shows the first layer that breaks",
-           sum, steps, epochs + 1, next.lr);
+           sum, step.step, step.epoch + 1, step.lr);
     }
     return stats;
   }
+
+  // How many steps of an epoch may be queued while the first of them has not been looked at.
+  size_t steps_ahead() const {
+    return backend->runs_behind() && !on_plan_step ? static_cast<size_t>(options.steps_ahead) : 0;
+  }
+
+  // --- data sets on the device (trainer_data.cpp) ------------------------------------------------
+
+  // `data` on the device: as it is there, or copied to it where it takes at most half of what is free. Null:
+  // the host makes the batches.
+  ResidentData* data_set_for(const DataView& data);
+  // Before a step of evaluation: its batch begins at place `first` of the order.
+  void take_from(int64_t first) {
+    const StepBlock next{options.seed, static_cast<uint64_t>(steps), 0, 0, first};
+    backend->copy_in(block(), &next, sizeof next);
+  }
+  ResidentData& data_set(int64_t id) const;
+  void drop_data_set(size_t at);
 
   // Puts `count` samples of `data` into the plan's inputs; those of training augmented.
   void load_batch(const Plan& plan, const DataView& data, const int64_t* positions, int64_t count,
@@ -370,8 +402,10 @@ struct Trainer::Impl {
     return Shown::as_they_are;
   }
 
-  PlanKey key_for(bool is_training, int64_t count, const DataView& data) const {
+  PlanKey key_for(bool is_training, int64_t count, const DataView& data,
+                  const ResidentData* on_device) const {
     PlanKey key{is_training, count, {}, {}};
+    if (on_device != nullptr) key.data_set = on_device->id();
     for (size_t i = 0; i < inputs.size(); ++i) key.samples[i] = data.sample_dtype(i);
     for (size_t i = 0; i < losses.size(); ++i) key.targets[i] = data.target_dtype(i);
     return key;

@@ -51,6 +51,7 @@ void check_options(const TrainerOptions& o) {
   check_range("ema_decay", o.ema_decay, 0, 0.99999994);
   check_range("lookahead k", static_cast<double>(o.lookahead.k), 0, 1e9);
   check_range("lookahead alpha", o.lookahead.alpha, 1e-9, 1);
+  check_range("steps_ahead", static_cast<double>(o.steps_ahead), 0, 1024);
   check_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
   for (const ParameterGroup& group : o.groups) {
     check_range("lr_scale of a group", group.lr_scale, 0, kMost);

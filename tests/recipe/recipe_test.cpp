@@ -138,6 +138,7 @@ device = "cpu"
 threads = 2
 precise_convolutions = true
 memory = "low"
+data_on_device = false
 force = { conv2d_fwd = "im2col_gemm" }
 )");
   EXPECT_EQ(recipe.model.output_shape(), Shape{3});
@@ -195,6 +196,7 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(t.threads, 2);
   EXPECT_TRUE(t.precise_convolutions);
   EXPECT_EQ(t.memory, Memory::low);
+  EXPECT_FALSE(t.data_on_device);
   ASSERT_EQ(t.force.size(), 1u);
   EXPECT_EQ(t.force[0].second, "im2col_gemm");
   EXPECT_EQ(recipe.fit.patience, 3);
