@@ -97,6 +97,11 @@ struct TrainerOptions {
   // it pays, is two to three times as fast and rounds two to three times as much.
   bool precise_convolutions = false;
   Memory memory = Memory::normal;
+  // true: where several implementations of a step fit, the quickest is taken, by times that are measured when
+  // the plan is made and kept in ~/.cache/tanul ($XDG_CACHE_HOME/tanul), so that later runs on this machine
+  // choose alike: another choice rounds otherwise. false: the first that fits. Empty: true on a GPU, false on
+  // the CPU.
+  std::optional<bool> tune = {};
   // On a GPU so many steps may be under way before train_epoch waits for the loss of the first of them; 0:
   // each is waited for. The numbers are the same; `on_step` comes so many steps later.
   int64_t steps_ahead = 8;

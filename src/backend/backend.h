@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -64,6 +65,10 @@ class Backend {
   virtual void end_step() noexcept = 0;
   // Waits for all work; throws Error{device} where some of it failed.
   virtual void synchronize() {}
+  // What times that are measured here hold for: "NVIDIA H100 80GB HBM3, driver 13.0, …".
+  virtual std::string identity() const { return description(); }
+  // Seconds that the device takes for what `work` does or queues.
+  virtual double seconds_of(const std::function<void()>& work);
   // What a launch's status means, for messages.
   virtual std::string status_text(int status) const { return "status " + std::to_string(status); }
 
@@ -77,6 +82,8 @@ class Backend {
 
   int64_t tensor_bytes() const { return tensor_bytes_; }
   int64_t peak_tensor_bytes() const { return peak_tensor_bytes_; }
+  // What was taken and given back until now does not count.
+  void forget_peak() { peak_tensor_bytes_ = tensor_bytes_; }
 
  protected:
   void count(int64_t bytes) {

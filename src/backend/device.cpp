@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -70,6 +71,7 @@ class CpuBackend : public Backend {
     const int n = threads();
     return fmt::format("CPU: {} thread{}, {}", n, n == 1 ? "" : "s", cpu::simd_target());
   }
+  std::string identity() const override { return description() + ", " + cpu_model(); }
   int threads() const override { return stream_.threads(); }
   const ImplementationList& implementations(OpKind kind) const override {
     return cpu_implementations(kind);
@@ -178,6 +180,15 @@ Device find_device(const std::string& name, std::string* why_not_gpu) {
   if (name == "cuda" || is_numbered) return find_gpu(name);
   fail(Code::invalid_argument, "there is no device \"{}\"; devices are auto, cpu, cuda, cuda:N",
        name);
+}
+
+double Backend::seconds_of(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  synchronize();
+  const Clock::time_point start = Clock::now();
+  work();
+  synchronize();
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 std::unique_ptr<Backend> open_backend(const Device& device, int threads) {

@@ -116,6 +116,14 @@ void ModuleBackend::check(int status) const {
 
 std::string ModuleBackend::description() const { return fmt::format("cuda:{}: {}", index_, name_); }
 
+// Libraries count: with another version another implementation may be the quickest.
+std::string ModuleBackend::identity() const {
+  ModuleInfo info;
+  check(module_.info(&module_, &info));
+  return fmt::format("{}, driver {}, cuBLAS {}, cuDNN {}", name_, info.driver, info.cublas,
+                     info.cudnn);
+}
+
 const ImplementationList& ModuleBackend::implementations(OpKind kind) const {
   return *module_.implementations(&module_, static_cast<int32_t>(kind));
 }
@@ -274,6 +282,29 @@ std::unique_ptr<Readback> ModuleBackend::make_readback(int64_t bytes) {
 void ModuleBackend::begin_step() { check(module_.enter(device_)); }
 
 void ModuleBackend::synchronize() { check(module_.synchronize(device_, stream_)); }
+
+double ModuleBackend::seconds_of(const std::function<void()>& work) {
+  ModuleEvent* events[2] = {};
+  float ms = 0;
+  const auto drop = [&] {
+    for (ModuleEvent* event : events) {
+      if (event != nullptr) module_.destroy_event(device_, event);
+    }
+  };
+  try {
+    for (ModuleEvent*& event : events) check(module_.create_event(device_, 1, &event));
+    check(module_.record(device_, events[0], stream_));
+    work();
+    check(module_.record(device_, events[1], stream_));
+    check(module_.synchronize_event(device_, events[1]));
+    check(module_.elapsed(device_, &ms, events[0], events[1]));
+  } catch (...) {
+    drop();
+    throw;
+  }
+  drop();
+  return static_cast<double>(ms) * 1e-3;
+}
 
 std::string ModuleBackend::status_text(int status) const {
   return module_.describe(&module_, status);

@@ -22,6 +22,7 @@ class ModuleBackend : public Backend {
 
   Device device() const override { return {DeviceType::cuda, index_}; }
   std::string description() const override;  // "cuda:0: NVIDIA H100 80GB HBM3"
+  std::string identity() const override;
   int threads() const override { return 1; }
   const ImplementationList& implementations(OpKind kind) const override;
 
@@ -39,6 +40,7 @@ class ModuleBackend : public Backend {
   void begin_step() override;
   void end_step() noexcept override {}
   void synchronize() override;
+  double seconds_of(const std::function<void()>& work) override;
   std::string status_text(int status) const override;
 
   bool can_record() const override { return true; }

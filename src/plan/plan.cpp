@@ -9,6 +9,7 @@
 #include "kernels/op.h"
 #include "plan/low_memory.h"
 #include "plan/select.h"
+#include "plan/tuner.h"
 
 namespace tanul {
 
@@ -74,6 +75,7 @@ Plan::Plan(const Model& model, const StepGraphOptions& graph_options, const Plan
   }
   step_ = make_step_graph(model, chosen);
   select(options);
+  if (options.tuner != nullptr) options.tuner->save();
   lay_out();
   explain(model, graph_options);
   info_.normal_flops = low ? low->normal_flops : info_.flops;
@@ -105,6 +107,7 @@ void Plan::select(const PlanOptions& options) {
     Selection selection = select_implementation(graph, node, args, options);
     info.implementation = selection.implementation->name;
     info.refused = std::move(selection.refused);
+    info.tuned = std::move(selection.tuned);
     info.workspace_bytes = selection.cost.workspace_bytes;
     info.flops = selection.cost.flops;
     info.bytes = selection.cost.bytes;
@@ -218,6 +221,7 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
     layer.bytes += step.bytes;
     layer.implementation = step.implementation;
     layer.refused = step.refused;
+    layer.tuned = step.tuned;
     layer.output_bytes = step.output.elems() * 4;
   }
 }

@@ -19,6 +19,8 @@
 
 namespace tanul {
 
+class Tuner;
+
 struct PlanStep {
   int (*launch)(Stream* stream, const StepArgs& args);
   StepArgs args;
@@ -32,6 +34,7 @@ struct PlanOptions {
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
   bool precise_convolutions = false;  // see TrainerOptions
+  Tuner* tuner = nullptr;             // null: the order of the list decides
 };
 
 // What the executor keeps of the runs of a plan on its device.

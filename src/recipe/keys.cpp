@@ -54,6 +54,7 @@ const std::vector<KeySet>& all_key_sets() {
         "force",
         "precise_convolutions",
         "memory",
+        "tune",
         "data_on_device"}},
       {"block", {"params", "layers", "main", "shortcut", "shortcut_when", "then"}},
       {"layer", {"name", "from", "repeat"}},

@@ -50,6 +50,16 @@ Memory read_memory(const TableReader& reader) {
   return memory == "low" ? Memory::low : Memory::normal;
 }
 
+std::optional<bool> read_tune(const TableReader& reader) {
+  const TomlNode* node = reader.find("tune");
+  if (node == nullptr || (node->kind == TomlNode::Kind::string && node->text == "auto")) return {};
+  if (node->kind == TomlNode::Kind::string) {
+    fail_at(reader.source(), node->where, "{}: tune must be \"auto\", true or false, got {}",
+            reader.what(), quoted(node->text));
+  }
+  return reader.boolean("tune", false);
+}
+
 double need_number(const TableReader& reader, const std::string& key, const Range& range) {
   if (!reader.has(key)) {
     fail_at(reader.source(), reader.where(key), "{} needs the key \"{}\"", reader.what(), key);
@@ -169,6 +179,7 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   s.trainer.precise_convolutions =
       r.boolean("precise_convolutions", s.trainer.precise_convolutions);
   s.trainer.memory = read_memory(r);
+  s.trainer.tune = read_tune(r);
   s.trainer.data_on_device = r.boolean("data_on_device", s.trainer.data_on_device);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
@@ -216,6 +227,7 @@ std::string train_toml(const TrainSettings& s) {
   line("threads", fmt::format("{}", t.threads));
   line("precise_convolutions", bool_toml(t.precise_convolutions));
   line("memory", quoted(t.memory == Memory::low ? "low" : "normal"));
+  line("tune", t.tune ? bool_toml(*t.tune) : quoted("auto"));
   line("data_on_device", bool_toml(t.data_on_device));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {

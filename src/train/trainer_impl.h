@@ -19,6 +19,7 @@
 #include "graph/loss_targets.h"
 #include "graph/model.h"
 #include "plan/plan.h"
+#include "plan/tuner.h"
 #include "run/executor.h"
 #include "tanul/trainer.h"
 #include "train/resident_data.h"
@@ -31,7 +32,10 @@ void check_options(const TrainerOptions& options);
 // … for a group that matches no parameter, or groups that freeze all of them.
 void check_groups(const Model& model, const TrainerOptions& options);
 
-PlanOptions plan_options(Backend& backend, const TrainerOptions& options);
+// `tuner` may be null.
+PlanOptions plan_options(Backend& backend, const TrainerOptions& options, Tuner* tuner);
+// Null where the options, or the device, let the order of implementations decide.
+std::unique_ptr<Tuner> make_tuner(Backend& backend, const TrainerOptions& options);
 
 // Throws Error{out_of_memory} with the largest batch that fits, where the device has less memory left than
 // a plan needs.
@@ -68,6 +72,7 @@ struct Trainer::Impl {
   std::vector<TargetForms> target_forms;             // of each loss
   std::string why_not_gpu;
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Tuner> tuner;
 
   // Persistent memory: the StepBlock, then parameters, state and constants by name.
   struct Slot {
@@ -114,6 +119,7 @@ struct Trainer::Impl {
     const Device device = find_device(options.device, &why_not_gpu);
     if (options.device != "auto") why_not_gpu.clear();
     backend = open_backend(device, options.threads);
+    tuner = make_tuner(*backend, options);
     options.threads = backend->threads();
     for (const Model::Impl::Loss& loss : model.impl().losses) {
       ignore_index.push_back(ignored_label(model.impl(), loss));
@@ -126,10 +132,10 @@ struct Trainer::Impl {
     }
     PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
     if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
-    auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
+    const PlanOptions chosen = plan_options(*backend, options, tuner.get());
+    auto plan = std::make_unique<Plan>(model, graph_options(key), chosen);
     keeping = plan->keeping();
-    check_memory(*backend, model, graph_options(key), plan_options(*backend, options),
-                 plan->info());
+    check_memory(*backend, model, graph_options(key), chosen, plan->info());
     allocate_persistent(*plan);
     queue = std::make_unique<StatsQueue>(*backend, losses.size(), options.steps_ahead);
     initialize_all();
@@ -257,8 +263,8 @@ struct Trainer::Impl {
     for (CachedPlan& cached : plans) {
       if (cached.key == key) return *cached.plan;
     }
-    return keep(key,
-                std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options)));
+    return keep(key, std::make_unique<Plan>(model, graph_options(key),
+                                            plan_options(*backend, options, tuner.get())));
   }
 
   // --- data against model (trainer_data.cpp) -----------------------------------------------------

@@ -10,7 +10,12 @@
 
 namespace tanul {
 
-PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
+std::unique_ptr<Tuner> make_tuner(Backend& backend, const TrainerOptions& options) {
+  if (!options.tune.value_or(backend.device().type != DeviceType::cpu)) return nullptr;
+  return std::make_unique<Tuner>(backend, tuning_folder());
+}
+
+PlanOptions plan_options(Backend& backend, const TrainerOptions& options, Tuner* tuner) {
   PlanOptions result;
   result.device = backend.device().type == DeviceType::cpu ? "cpu" : "cuda";
   result.threads = backend.threads();
@@ -19,6 +24,7 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
   };
   result.force = options.force;
   result.precise_convolutions = options.precise_convolutions;
+  result.tuner = tuner;
   return result;
 }
 
@@ -134,7 +140,8 @@ PlanInfo make_plan(const Model& model, const TrainerOptions& options, bool is_tr
   StepGraphOptions graph_options = training_options(options);
   graph_options.is_training = is_training;
   graph_options.targets = default_targets(model);
-  return Plan(model, graph_options, plan_options(*backend, options)).info();
+  const std::unique_ptr<Tuner> tuner = make_tuner(*backend, options);
+  return Plan(model, graph_options, plan_options(*backend, options, tuner.get())).info();
 }
 
 }  // namespace tanul

@@ -53,6 +53,7 @@ TrainerOptions options_of(const std::string& device) {
   options.batch = kBatch;
   options.optimizer = Sgd{0.1f, 0.9f};
   options.precise_convolutions = true;
+  options.tune = false;  // the CPU's choices and the GPU's are both by order
   return options;
 }
 
@@ -306,7 +307,7 @@ TEST_F(CudaTraining, AChangedDataSetIsCopiedAgain) {
 }
 
 TEST(CudaMemory, ADataSetThatDoesNotFitStaysOnTheHost) {
-  const FakeCuda fake({.memory_bytes = int64_t{1} << 20});
+  const FakeCuda fake({.memory_bytes = int64_t{1} << 20, .runs_kernels = false});
   const ModuleInPlace in_place(fake.module());
   Trainer trainer(lenet(), options_of("cuda"));
   const DataView large = bars(6000);  // 864,000 bytes
@@ -353,6 +354,22 @@ TEST_F(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
   const std::vector<double> gpu = run("cuda"), cpu = run("cpu");
   for (size_t i = 0; i < cpu.size(); ++i) {
     EXPECT_NEAR(gpu[i], cpu[i], kRounding) << "step " << i;
+  }
+}
+
+// By the fake device's clock: who needs fewer kernels is quicker.
+TEST_F(CudaTraining, ATunedPlanTrainsAsWell) {
+  TrainerOptions options = options_of("cuda");
+  options.tune = {};  // on
+  Trainer tuned(lenet(), options);
+  int choices = 0;
+  for (const StepInfo& step : tuned.plan().steps) choices += step.tuned.empty() ? 0 : 1;
+  EXPECT_GT(choices, 0);
+  EXPECT_EQ(tuned.peak_tensor_bytes(), tuned.plan().total_bytes);
+  Trainer cpu(lenet(), options_of("cpu"));
+  const std::vector<double> on_gpu = train(tuned), on_cpu = train(cpu);
+  for (size_t i = 0; i < on_cpu.size(); ++i) {
+    EXPECT_NEAR(on_gpu[i], on_cpu[i], kRounding) << "step " << i;
   }
 }
 

@@ -138,6 +138,7 @@ device = "cpu"
 threads = 2
 precise_convolutions = true
 memory = "low"
+tune = true
 data_on_device = false
 force = { conv2d_fwd = "im2col_gemm" }
 )");
@@ -196,6 +197,7 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(t.threads, 2);
   EXPECT_TRUE(t.precise_convolutions);
   EXPECT_EQ(t.memory, Memory::low);
+  EXPECT_EQ(t.tune, std::optional<bool>(true));
   EXPECT_FALSE(t.data_on_device);
   ASSERT_EQ(t.force.size(), 1u);
   EXPECT_EQ(t.force[0].second, "im2col_gemm");
@@ -604,6 +606,8 @@ std::vector<BadFile> bad_files() {
 
       {"unknown [train] key", with_tables("[train]\nepoch = 3\n"),
        R"(m.toml:5:1: [train] has no key "epoch"; did you mean "epochs"?)"},
+      {"unknown tune", with_tables("[train]\ntune = \"on\"\n"),
+       R"(m.toml:5:8: [train]: tune must be "auto", true or false, got "on")"},
       {"unknown memory", with_tables("[train]\nmemory = \"small\"\n"),
        R"(m.toml:5:10: [train]: memory must be "normal" or "low", got "small")"},
       {"no epochs", with_tables("[train]\nepochs = 0\n"),
