@@ -60,7 +60,7 @@ __global__ void gather_images_kernel(Planes rows, Images images, const StepBlock
   const ImageMove move = images.draw(block->epoch, position);
   const T* from = x + position * rows.inner;
   for (int64_t i = rows.begin(); i < rows.end(); i += rows.step()) {
-    const auto row = images.by_width.split(i);         // of C H rows; the column
+    const auto row = images.by_width.split(i);  // of C H rows; the column
     const int64_t h = images.by_height.split(row.quotient).rest;
     const int64_t column = move.is_mirrored ? images.width - 1 - row.rest : row.rest;
     const int64_t from_h = h + move.down, from_w = column + move.right;

@@ -39,8 +39,7 @@ void infer(InferContext& context) {
                    rows.str(), dtype_name(context.dtype(1)), context.shape(1).str());
   }
   if (params.batch < 1 || params.batch > rows[0]) {
-    context.reject("a batch has 1 to {} of the rows {}, got {}", rows[0], rows.str(),
-                   params.batch);
+    context.reject("a batch has 1 to {} of the rows {}, got {}", rows[0], rows.str(), params.batch);
   }
   if (moves_images(params)) check_images(context, rows, params);
   Shape y = rows;

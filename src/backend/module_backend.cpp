@@ -12,7 +12,7 @@ namespace tanul {
 namespace {
 
 constexpr int64_t kSmallestPinned = 4096;
-constexpr size_t kSmallSlots = 16;                    // of that size: a few for each step that waits
+constexpr size_t kSmallSlots = 16;  // of that size: a few for each step that waits
 constexpr int64_t kLargestPiece = int64_t{16} << 20;  // of a copy that is made in pieces
 // Below it, a copy between two steps takes as long as the events that would avoid it.
 constexpr int64_t kLeastStaged = 65536;
@@ -171,29 +171,29 @@ void ModuleBackend::free_slot(Pinned& slot) noexcept {
   slot = {};
 }
 
+// What serves speed alone takes no memory that may be needed.
 void ModuleBackend::fill_ring(PinnedRing& ring) {
+  const int64_t staging = static_cast<int64_t>(ring.slots.size()) * ring.bytes;
+  const bool is_staged = ring.is_of_inputs && free_bytes() >= kStagingShare * staging;
   for (Pinned& slot : ring.slots) {
     check(module_.allocate_pinned(device_, &slot.memory, ring.bytes));
     check(module_.create_event(device_, 0, &slot.event));
-    if (!ring.is_staged) continue;
+    if (!is_staged) continue;
     check(module_.allocate(device_, &slot.staging, ring.bytes));
     check(module_.create_event(device_, 0, &slot.taken));
   }
 }
 
-ModuleBackend::PinnedRing& ModuleBackend::ring_of(int64_t bytes, bool is_staged) {
+ModuleBackend::PinnedRing& ModuleBackend::ring_of(int64_t bytes, bool is_of_inputs) {
   const auto size =
       static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(bytes, kSmallestPinned))));
   for (PinnedRing& ring : pinned_) {
-    if (ring.bytes == size && ring.is_staged == is_staged) return ring;
+    if (ring.bytes == size && ring.is_of_inputs == is_of_inputs) return ring;
   }
-  // All slots at once: nothing is allocated in later steps. What serves speed alone takes no memory that
-  // may be needed.
+  // All slots at once: nothing is allocated in later steps.
   const size_t slots = size == kSmallestPinned ? kSmallSlots : 2;
-  if (is_staged && free_bytes() < kStagingShare * static_cast<int64_t>(slots) * size) {
-    return ring_of(bytes, false);
-  }
-  PinnedRing& ring = pinned_.emplace_back(PinnedRing{size, is_staged, std::vector<Pinned>(slots)});
+  PinnedRing& ring =
+      pinned_.emplace_back(PinnedRing{size, is_of_inputs, std::vector<Pinned>(slots)});
   try {
     fill_ring(ring);
   } catch (...) {
@@ -204,8 +204,8 @@ ModuleBackend::PinnedRing& ModuleBackend::ring_of(int64_t bytes, bool is_staged)
   return ring;
 }
 
-ModuleBackend::Pinned& ModuleBackend::slot_of(int64_t bytes, bool is_staged) {
-  PinnedRing& ring = ring_of(bytes, is_staged);
+ModuleBackend::Pinned& ModuleBackend::slot_of(int64_t bytes, bool is_of_inputs) {
+  PinnedRing& ring = ring_of(bytes, is_of_inputs);
   Pinned& slot = ring.slots[ring.next];
   ring.next = (ring.next + 1) % ring.slots.size();
   if (slot.is_pending) check(module_.synchronize_event(device_, slot.event));

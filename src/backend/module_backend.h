@@ -64,20 +64,21 @@ class ModuleBackend : public Backend {
     ModuleEvent* taken = nullptr;  // behind the last copy out of `staging`
     bool is_taken = false;         // has there been one?
   };
-  // Several of each size, so that one can be filled while others are still read: in turn.
+  // Several of each size, so that one can be filled while others are still read: in turn. Those of large
+  // inputs have staging, where there was memory for it.
   struct PinnedRing {
     int64_t bytes;
-    bool is_staged;
+    bool is_of_inputs;
     std::vector<Pinned> slots;
     size_t next = 0;
   };
 
   void check(int status) const;  // throws with the module's last error
-  PinnedRing& ring_of(int64_t bytes, bool is_staged);
+  PinnedRing& ring_of(int64_t bytes, bool is_of_inputs);
   void fill_ring(PinnedRing& ring);
   void free_slot(Pinned& slot) noexcept;
   // The next slot of at least so many bytes, when the device has done with it.
-  Pinned& slot_of(int64_t bytes, bool is_staged = false);
+  Pinned& slot_of(int64_t bytes, bool is_of_inputs = false);
   void queue_copy(void* device, Pinned& slot, int64_t bytes);
   void queue_staged_copy(void* device, Pinned& slot, int64_t bytes);
   void free_all() noexcept;

@@ -71,7 +71,9 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
   result.cost.flops = def.flops == nullptr ? 0 : def.flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {
     for (ValueId id : *ids) {
-      if (id != kNoValue) result.cost.bytes += static_cast<double>(value_bytes(graph.value(id)));
+      // of a data set a batch of it is read, which is the output
+      if (id == kNoValue || graph.value(id).kind == ValueKind::data_set) continue;
+      result.cost.bytes += static_cast<double>(value_bytes(graph.value(id)));
     }
   }
   return result;

@@ -19,7 +19,7 @@ namespace tanul {
 
 namespace {
 
-constexpr double kTolerance = 1.05;  // times the best: as good as it
+constexpr double kTolerance = 1.05;     // times the best: as good as it
 constexpr double kLeastSeconds = 1e-3;  // of a measurement: so often is the step run
 constexpr int kMostRuns = 50;
 constexpr int kRepeats = 3;  // of which the quickest counts
@@ -104,8 +104,7 @@ class Scratch {
   // `stream` 0: left as it is.
   Operand place(Backend& backend, Operand operand, int stream) {
     if (!operand.present()) return operand;
-    const int64_t bytes =
-        operand.elems() * dtype_bytes(static_cast<DType>(operand.dtype));
+    const int64_t bytes = operand.elems() * dtype_bytes(static_cast<DType>(operand.dtype));
     memory_.emplace_back(backend, bytes);
     operand.data = memory_.back().data();
     if (stream == 0 || operand.dtype != static_cast<int32_t>(DType::f32)) return operand;
@@ -183,8 +182,7 @@ bool Tuner::measure(const StepArgs& args, const std::vector<const Implementation
   try {
     const Scratch scratch(backend_, args, largest);
     for (size_t i = 0; i < candidates.size(); ++i) {
-      const double ms =
-          milliseconds_of(*candidates[i], scratch.with_workspace(workspace_bytes[i]));
+      const double ms = milliseconds_of(*candidates[i], scratch.with_workspace(workspace_bytes[i]));
       times.emplace_back(candidates[i]->name, ms);
       has_run |= ms >= 0;
     }

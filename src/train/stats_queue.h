@@ -23,9 +23,9 @@ struct StepStats {
 
 // What a step is named by when its statistics are read.
 struct QueuedStep {
-  int64_t step = 0;       // of the run, from 1; of a step under way for a part of it
-  int64_t epoch = 0;      // from 0
-  float lr = 0;           // as the device got it
+  int64_t step = 0;   // of the run, from 1; of a step under way for a part of it
+  int64_t epoch = 0;  // from 0
+  float lr = 0;       // as the device got it
   double scheduled_lr = 0;
   int64_t samples = 0;  // of the epoch, up to and with this one
 };

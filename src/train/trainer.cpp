@@ -114,8 +114,8 @@ EpochResult Trainer::train_epoch(const DataView& data,
     progress.accuracy = totals.accuracy();
     progress.lr = result.lr;
     progress.images_per_s = static_cast<double>(result.samples) / elapsed;
-    progress.seconds_left = elapsed / static_cast<double>(progress.step) *
-                            static_cast<double>(steps - progress.step);
+    progress.seconds_left =
+        elapsed / static_cast<double>(progress.step) * static_cast<double>(steps - progress.step);
     on_step(progress);
   };
   for (int64_t s = 0; s < steps; ++s) {

@@ -118,10 +118,10 @@ ResidentData* Trainer::Impl::data_set_for(const DataView& data) {
   const bool fits = bytes <= backend->free_bytes() / 2;
   if (!fits && std::none_of(data_sets.begin(), data_sets.end(), has_its_size)) return nullptr;
   const uint64_t content = fingerprint(data);
-  const auto found = std::find_if(
-      data_sets.begin(), data_sets.end(), [&](const std::unique_ptr<ResidentData>& set) {
-        return has_its_size(set) && set->fingerprint() == content;
-      });
+  const auto found = std::find_if(data_sets.begin(), data_sets.end(),
+                                  [&](const std::unique_ptr<ResidentData>& set) {
+                                    return has_its_size(set) && set->fingerprint() == content;
+                                  });
   if (found != data_sets.end()) {
     std::rotate(found, found + 1, data_sets.end());
     return data_sets.back().get();

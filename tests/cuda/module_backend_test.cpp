@@ -120,9 +120,9 @@ TEST_F(FakeDevice, LargeInputsCrossBesideTheSteps) {
     for (int64_t k = 0; k < kElems; ++k) to[k] = static_cast<float>(i + k % 8);
     backend->end_write(x.data(), 4 * kElems);
     backend->begin_step();
-    EXPECT_EQ(launch_multiply_add(backend->stream(), x.data(), y.data(), kElems,
-                                  static_cast<float>(i)),
-              0);
+    EXPECT_EQ(
+        launch_multiply_add(backend->stream(), x.data(), y.data(), kElems, static_cast<float>(i)),
+        0);
     backend->end_step();
     sum += static_cast<float>(i * i);
   }

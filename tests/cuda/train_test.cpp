@@ -164,8 +164,9 @@ TEST_F(CudaTraining, AStepOfALaterEpochIsThreeCalls) {
   Trainer trainer(lenet(), options_of("cuda"));
   const DataView data = bars(kSteps * kBatch);
   trainer.train_epoch(data);
-  const std::vector<const char*> calls = {"cudaMemcpyAsync", "cudaGraphLaunch", "cudaLaunchKernel",
-                                          "cudaStreamSynchronize", "cudaMalloc", "cudaMallocHost"};
+  const std::vector<const char*> calls = {"cudaMemcpyAsync",  "cudaGraphLaunch",
+                                          "cudaLaunchKernel", "cudaStreamSynchronize",
+                                          "cudaMalloc",       "cudaMallocHost"};
   std::vector<int64_t> before;
   for (const char* call : calls) before.push_back(fake_.calls_of(call));
   trainer.train_epoch(data);
@@ -200,8 +201,7 @@ Trained train_two_epochs(const Model& model, const TrainerOptions& options, cons
   for (int epoch = 0; epoch < 2; ++epoch) {
     trainer.train_epoch(data, [&](const Progress& progress) {
       result.losses.push_back(progress.loss);
-      EXPECT_EQ(progress.step, static_cast<int64_t>(result.losses.size()) -
-                                   epoch * progress.steps);
+      EXPECT_EQ(progress.step, static_cast<int64_t>(result.losses.size()) - epoch * progress.steps);
     });
   }
   result.evaluated = trainer.evaluate(data.first(10)).loss;
@@ -266,9 +266,8 @@ DataView features(int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     labels.data<int32_t>()[i] = static_cast<int32_t>(i % 3);
     for (int64_t k = 0; k < 3000; ++k) {
-      samples.data<float>()[i * 3000 + k] =
-          static_cast<float>(random.normal(static_cast<uint64_t>(i * 3000 + k)) +
-                             (k % 3 == i % 3 ? 0.1 : 0.0));
+      samples.data<float>()[i * 3000 + k] = static_cast<float>(
+          random.normal(static_cast<uint64_t>(i * 3000 + k)) + (k % 3 == i % 3 ? 0.1 : 0.0));
     }
   }
   return DataView(samples, labels);
@@ -289,7 +288,7 @@ TEST_F(CudaTraining, LargeBatchesAreStagedAndHaveTheSameBits) {
 // The device's copy is of the content, not of the place where it lay.
 TEST_F(CudaTraining, AChangedDataSetIsCopiedAgain) {
   TrainerOptions options = options_of("cuda");
-  const auto train = [&](bool data_on_device) {
+  const auto losses_of = [&](bool data_on_device) {
     options.data_on_device = data_on_device;
     Tensor samples({2 * kBatch, 1, 12, 12}, DType::u8);
     Tensor labels({2 * kBatch}, DType::i32);
@@ -303,7 +302,7 @@ TEST_F(CudaTraining, AChangedDataSetIsCopiedAgain) {
     }
     return losses;
   };
-  EXPECT_EQ(train(true), train(false));
+  EXPECT_EQ(losses_of(true), losses_of(false));
 }
 
 TEST(CudaMemory, ADataSetThatDoesNotFitStaysOnTheHost) {

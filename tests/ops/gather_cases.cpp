@@ -98,7 +98,8 @@ std::vector<RejectCase> gather_rejections() {
        kind,
        with(2, 4, 7),
        {rows, order_of(8)}},
-      {"gather_rows \"layer\": a shift of up to 4 is at least 0 and below the extents of images 4x5",
+      {"gather_rows \"layer\": a shift of up to 4 is at least 0 and below the extents of images "
+       "4x5",
        kind,
        with(2, 4, 5, 4),
        {rows, order_of(8)}},

@@ -92,7 +92,7 @@ class FakeCuda {
   struct EventState {
     bool has_timing;
     int64_t recorded = 0, completed = 0;
-    int64_t stream = 0;        // that it was recorded into last
+    int64_t stream = 0;       // that it was recorded into last
     int64_t kernels_run = 0;  // when it completed
   };
 

@@ -124,7 +124,7 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   for (const RefTensor& t : step.want) out.push_back(operand_of(t));
   if (options.absent_out >= 0) out[static_cast<size_t>(options.absent_out)].rank = -1;
   TestDevice& device = options.device != nullptr ? *options.device : cpu_device();
-  const StepBlock block{step.context.seed, step.context.step, step.context.lr, 0,
+  const StepBlock block{step.context.seed,  step.context.step, step.context.lr, 0,
                         step.context.first, step.context.epoch};
   StepArgs args{};
   args.in = in.data();
