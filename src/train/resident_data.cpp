@@ -24,32 +24,40 @@ class Hash {
  public:
   void add(const void* data, int64_t bytes) {
     const auto* from = static_cast<const std::byte*>(data);
-    for (; bytes >= 32; bytes -= 32, from += 32) add_block(from);
-    std::byte rest[32] = {};
-    std::memcpy(rest, from, static_cast<size_t>(bytes));
-    if (bytes > 0) add_block(rest);
+    Lanes lanes = lanes_;  // in registers
+    for (; bytes >= 32; bytes -= 32, from += 32) add_block(lanes, from);
+    if (bytes > 0) {
+      std::byte rest[32] = {};
+      std::memcpy(rest, from, static_cast<size_t>(bytes));
+      add_block(lanes, rest);
+    }
+    lanes_ = lanes;
   }
   void add(int64_t number) { add(&number, sizeof number); }
   uint64_t value() const {
-    uint64_t sum = 0;
-    for (const uint64_t lane : lanes_) sum = mix(sum ^ lane);
+    uint64_t sum = lanes_.a;
+    for (const uint64_t lane : {lanes_.b, lanes_.c, lanes_.d}) sum = mix(sum ^ lane);
     return mix(sum);
   }
 
  private:
+  struct Lanes {
+    uint64_t a = 1, b = 2, c = 3, d = 4;
+  };
   static uint64_t mix(uint64_t x) {
     x *= 0x9E3779B97F4A7C15u;
     return x ^ x >> 29;
   }
-  void add_block(const std::byte* from) {
-    for (uint64_t& lane : lanes_) {
-      uint64_t word;
-      std::memcpy(&word, from, sizeof word);
-      from += sizeof word;
-      lane = std::rotl(mix(lane ^ word), 23);
-    }
+  static uint64_t with_word(uint64_t lane, const std::byte* from) {
+    uint64_t word;
+    std::memcpy(&word, from, sizeof word);
+    return std::rotl(mix(lane ^ word), 23);
   }
-  uint64_t lanes_[4] = {1, 2, 3, 4};
+  static void add_block(Lanes& lanes, const std::byte* from) {
+    lanes = {with_word(lanes.a, from), with_word(lanes.b, from + 8), with_word(lanes.c, from + 16),
+             with_word(lanes.d, from + 24)};
+  }
+  Lanes lanes_;
 };
 
 void add_form(Hash& hash, const Shape& shape, DType dtype) {

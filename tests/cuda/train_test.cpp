@@ -435,13 +435,15 @@ struct Outcome {
 };
 
 // Where batches come from.
-enum class Batches { of_device, of_host, staged };
+enum class Batches { of_device, of_host, staged, of_device_tuned };
 
 Outcome train_with_error_at(int64_t call, Batches batches) {
   Outcome outcome;
   const bool is_staged = batches == Batches::staged;
   TrainerOptions options = options_of("cuda");
-  options.data_on_device = batches == Batches::of_device;
+  const bool is_tuned = batches == Batches::of_device_tuned;
+  options.data_on_device = batches == Batches::of_device || is_tuned;
+  options.tune = is_tuned;
   options.steps_ahead = 3;
   if (is_staged) options.batch = 8;
   static const Model models[] = {lenet(), classifier_of_features()};
@@ -482,6 +484,13 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
     const std::string part = call > good.calls_of_training               ? ""
                              : outcome.failed_call == "cudaLaunchKernel" ? "step "
                                                                          : outcome.failed_call;
+    // The tuner goes on without an implementation that does not run, and without memory.
+    const bool may_go_on =
+        GetParam() == Batches::of_device_tuned && outcome.error.empty() &&
+        (outcome.failed_call == "cudaMalloc" || outcome.failed_call == "cudaLaunchKernel");
+    EXPECT_EQ(outcome.violations, "");
+    EXPECT_EQ(outcome.leaks, "");
+    if (may_go_on) continue;
     EXPECT_EQ(outcome.error.empty(), part.empty()) << outcome.error;
     EXPECT_NE(outcome.error.find(part), std::string::npos) << outcome.error;
     if (part == "step ") {
@@ -490,20 +499,20 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
           << outcome.error;
     }
     EXPECT_EQ(outcome.error.find('\n'), std::string::npos) << outcome.error;
-    EXPECT_EQ(outcome.violations, "");
-    EXPECT_EQ(outcome.leaks, "");
     failed += HasNonfatalFailure() ? 1 : 0;
   }
   RecordProperty("calls", std::to_string(good.calls));
 }
 
 INSTANTIATE_TEST_SUITE_P(, CudaErrorsWithBatches,
-                         testing::Values(Batches::of_device, Batches::of_host, Batches::staged),
+                         testing::Values(Batches::of_device, Batches::of_host, Batches::staged,
+                                         Batches::of_device_tuned),
                          [](const testing::TestParamInfo<Batches>& info) -> std::string {
                            switch (info.param) {
                              case Batches::of_device: return "of_device";
                              case Batches::of_host: return "of_host";
                              case Batches::staged: return "staged";
+                             case Batches::of_device_tuned: return "of_device_tuned";
                            }
                            return "";
                          });
