@@ -18,6 +18,12 @@ constexpr int64_t kLargestPiece = int64_t{16} << 20;  // of a copy that is made 
 constexpr int64_t kLeastStaged = 65536;
 constexpr int64_t kStagingShare = 4;  // staging takes at most 1/4 of the memory that is free
 
+// Can it go by put or fetch?
+bool is_small(const void* to, const void* from, int64_t bytes) {
+  const auto places = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from);
+  return bytes <= kMostSmallBytes && bytes % 4 == 0 && places % 4 == 0 && bytes > 0;
+}
+
 }  // namespace
 
 class ModuleBackend::Graph : public Recording {
@@ -57,9 +63,14 @@ class ModuleBackend::Read : public Readback {
   Read& operator=(const Read&) = delete;
 
   void copy(int64_t offset, const void* device, int64_t bytes) override {
-    backend_.check(backend_.module_.copy(backend_.device_,
-                                         static_cast<std::byte*>(memory_) + offset, device, bytes,
-                                         ModuleCopy::to_host, backend_.stream_));
+    const BackendModule& module = backend_.module_;
+    std::byte* to = static_cast<std::byte*>(memory_) + offset;
+    if (is_small(to, device, bytes)) {
+      backend_.check(module.fetch(backend_.device_, to, device, bytes, backend_.stream_));
+    } else {
+      backend_.check(
+          module.copy(backend_.device_, to, device, bytes, ModuleCopy::to_host, backend_.stream_));
+    }
   }
   void end() override {
     backend_.check(backend_.module_.record(backend_.device_, event_, backend_.stream_));
@@ -251,6 +262,10 @@ void ModuleBackend::end_write(void* device, int64_t bytes) {
 }
 
 void ModuleBackend::copy_in(void* device, const void* host, int64_t bytes) {
+  if (is_small(device, nullptr, bytes)) {
+    check(module_.put(device_, device, host, bytes, stream_));
+    return;
+  }
   auto* to = static_cast<std::byte*>(device);
   const auto* from = static_cast<const std::byte*>(host);
   for (int64_t at = 0; at < bytes; at += kLargestPiece) {
