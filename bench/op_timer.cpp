@@ -49,9 +49,7 @@ class Launcher {
     }
   }
   double seconds_of(int64_t launches) {
-    backend_.start_clock();
-    queue(launches);
-    return backend_.stop_clock() / static_cast<double>(launches);
+    return backend_.seconds_of([&] { queue(launches); }) / static_cast<double>(launches);
   }
 
  private:

@@ -105,6 +105,17 @@ struct TrainerOptions {
   // in which threads come). true: the same data give the same bits.
   bool deterministic = true;
   Memory memory = Memory::normal;
+  // true: where several implementations of a step fit, the quickest is taken, by times that are measured when
+  // the plan is made and kept in ~/.cache/tanul ($XDG_CACHE_HOME/tanul), so that later runs on this machine
+  // choose alike: another choice rounds otherwise. false: the first that fits. Empty: true on a GPU, false on
+  // the CPU.
+  std::optional<bool> tune = {};
+  // On a GPU so many steps may be under way before train_epoch waits for the loss of the first of them; 0:
+  // each is waited for. The numbers are the same; `on_step` comes so many steps later.
+  int64_t steps_ahead = 8;
+  // On a GPU a data set that takes at most half of the free memory is copied to it once, and the device
+  // makes the batches, augmented too: the same bits. False: the host makes them.
+  bool data_on_device = true;
 };
 
 // Averages over an epoch, or over an evaluated part. With several losses `loss` is their weighted sum,
@@ -205,7 +216,9 @@ class TANUL_API Trainer {
   Trainer(Trainer&&) noexcept;
   Trainer& operator=(Trainer&&) noexcept;
 
-  // One pass over `data`, shuffled anew each epoch. `on_step` is called after every step, or never.
+  // One pass over `data`, shuffled anew each epoch. `on_step` is called for every step, in order, or never:
+  // after it on the CPU; on a GPU by then up to TrainerOptions::steps_ahead further steps are under way, whose
+  // weights are what it would read.
   // Throws Error{diverged} where the loss stops being finite, or with Precision::fp16 where the gradients are
   // not, however small the loss scale.
   EpochResult train_epoch(const DataView& data,
@@ -281,8 +294,11 @@ class TANUL_API Trainer {
   void set_stepwise(std::function<void(const StepReport&)> on_step_of_plan, bool looks = true);
 
   // The training plan, and the memory that is really taken for tensors on the device.
+  // tensor_bytes = plan().total_bytes + data_bytes, until a plan of another kind needs more.
   PlanInfo plan() const;
   int64_t tensor_bytes() const;
+  int64_t data_bytes()
+      const;  // of data sets that lie on the device: TrainerOptions::data_on_device
   int64_t peak_tensor_bytes() const;
 
   const Model& model() const;

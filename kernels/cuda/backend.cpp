@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/small_copies.h"
 
 namespace tanul {
 
@@ -228,6 +229,16 @@ int copy(ModuleDevice* device, void* to, const void* from, int64_t bytes, Module
                      kCalls[which], bytes);
 }
 
+int put(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream) {
+  if (int e = enter(device)) return e;
+  return check(*device->api, launch_put(stream, to, from, bytes), "cudaLaunchKernel");
+}
+
+int fetch(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream) {
+  if (int e = enter(device)) return e;
+  return check(*device->api, launch_fetch(stream, to, from, bytes), "cudaLaunchKernel");
+}
+
 int fill_zero(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream) {
   if (int e = enter(device)) return e;
   return check_bytes(*device->api,
@@ -394,6 +405,8 @@ Module make_module(const Parts& parts) {
   table.allocate_pinned = allocate_pinned;
   table.release_pinned = release_pinned;
   table.copy = copy;
+  table.put = put;
+  table.fetch = fetch;
   table.fill_zero = fill_zero;
   table.create_stream = create_stream;
   table.destroy_stream = destroy_stream;

@@ -71,6 +71,7 @@ class CpuBackend : public Backend {
     const int n = threads();
     return fmt::format("CPU: {} thread{}, {}", n, n == 1 ? "" : "s", cpu::simd_target());
   }
+  std::string identity() const override { return description() + ", " + cpu_model(); }
   int threads() const override { return stream_.threads(); }
   void for_each_on_host(int64_t count, const std::function<void(int64_t)>& body) override {
     cpu::parallel_for(&stream_, count, [&](int64_t i, int) { body(i); });
@@ -103,17 +104,10 @@ class CpuBackend : public Backend {
   Stream* stream() override { return &stream_; }
   void begin_step() override { blas_.emplace(); }
   void end_step() noexcept override { blas_.reset(); }
-  void start_clock() override { clock_started_ = Clock::now(); }
-  double stop_clock() override {
-    return std::chrono::duration<double>(Clock::now() - clock_started_).count();
-  }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   Stream stream_;
   std::optional<cpu::BlasSingleThread> blas_;
-  Clock::time_point clock_started_;
 };
 
 // The GPU that a name asks for, or why it cannot be used.
@@ -213,6 +207,15 @@ Device find_device(const std::string& name, std::string* why_not_gpu) {
   if (name == "cuda" || is_numbered) return find_gpu(name);
   fail(Code::invalid_argument, "there is no device \"{}\"; devices are auto, cpu, cuda, cuda:N",
        name);
+}
+
+double Backend::seconds_of(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  synchronize();
+  const Clock::time_point start = Clock::now();
+  work();
+  synchronize();
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 std::unique_ptr<Backend> open_backend(const Device& device, int threads) {

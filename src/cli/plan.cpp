@@ -56,6 +56,7 @@ void say_layers(const PlanInfo& plan, bool why) {
       for (const std::string& refused : layer.refused) {
         rows.push_back({"", "  not " + refused});
       }
+      if (!layer.tuned.empty()) rows.push_back({"", "  tuned: " + layer.tuned});
     }
     parameters += layer.parameters;
     flops += layer.flops;
@@ -81,6 +82,7 @@ void say_steps(const PlanInfo& plan, bool why) {
     for (const std::string& refused : step.refused) {
       rows.push_back({"", "", "", "  not " + refused});
     }
+    if (!step.tuned.empty()) rows.push_back({"", "", "", "  tuned: " + step.tuned});
   }
   say_table(rows, {false, true, true, true, true, false, false, true, false});
 }

@@ -25,6 +25,7 @@ enum class ValueKind {
   parameter,  // trained weights, persistent
   state,      // optimizer state, running statistics: persistent, not differentiated
   constant,   // set once when the plan is built, persistent
+  data_set,   // rows that batches are taken from, in memory of their own on the device
   temp,       // lives from the node that makes it to its last reader
 };
 

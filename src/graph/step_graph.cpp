@@ -12,6 +12,7 @@
 #include "graph/loss_targets.h"
 #include "graph/optimizer_nodes.h"
 #include "graph/recompute.h"
+#include "kernels/gather/gather.h"
 #include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
 #include "kernels/optim/loss_scale.h"
@@ -182,6 +183,48 @@ ValueId add_seed(Graph& graph, const std::string& name, double weight, ValueId l
   return graph.add_value(constant);
 }
 
+// The steps that take the batch from a data set on the device go in front of all others; their values come
+// last, so that those of all training graphs keep their ids.
+void take_from_data_set(StepGraph& step, const Model::Impl& model,
+                        const StepGraphOptions& options) {
+  Graph& graph = step.graph;
+  const auto before = static_cast<std::ptrdiff_t>(graph.nodes.size());
+  const auto add = [&](const std::string& name, Shape shape, DType dtype) {
+    Value value;
+    value.name = "data set: " + name;
+    value.shape = shape;
+    value.shape[0] = options.resident_samples;
+    value.dtype = dtype;
+    value.kind = ValueKind::data_set;
+    return graph.add_value(value);
+  };
+  step.data_set.order = add("order", Shape{1}, DType::i32);
+  const auto take = [&](ValueId to, const std::string& layer, const GatherParams& params) {
+    const Value value = graph.value(to);
+    const ValueId rows = add(value.name, value.shape, value.dtype);
+    graph.add_mutation(OpKind::gather_rows, layer, Phase::load, {rows, step.data_set.order}, {to},
+                       Params::of(params));
+    return rows;
+  };
+  GatherParams plain{};
+  plain.batch = options.batch;
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    GatherParams params = plain;
+    if (i == 0 && options.is_training && options.augmentation.is_on()) {
+      params.height = options.image_height;
+      params.width = options.image_width;
+      params.crop = options.augmentation.crop;
+      params.seed = options.seed;
+      params.may_flip = options.augmentation.flip ? 1 : 0;
+    }
+    step.data_set.samples.push_back(take(step.inputs[i].samples, model.inputs[i].name, params));
+  }
+  for (size_t i = 0; i < step.losses.size(); ++i) {
+    step.data_set.targets.push_back(take(step.losses[i].target, model.losses[i].layer, plain));
+  }
+  std::rotate(graph.nodes.begin(), graph.nodes.begin() + before, graph.nodes.end());
+}
+
 // Gradients of those values that are there, kNoValue for the others.
 std::vector<ValueId> gradients_of(Graph& graph,
                                   const std::vector<std::pair<ValueId, ValueId>>& seeds,
@@ -338,6 +381,7 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
                      {step.losses.front().stats, is_sum}, loss_scale);
   }
   drop_unread_outputs(graph);
+  if (options.resident_samples > 0) take_from_data_set(step, from, options);
   return step;
 }
 

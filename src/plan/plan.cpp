@@ -9,6 +9,7 @@
 #include "kernels/op.h"
 #include "plan/low_memory.h"
 #include "plan/select.h"
+#include "plan/tuner.h"
 
 namespace tanul {
 
@@ -74,6 +75,7 @@ Plan::Plan(const Model& model, const StepGraphOptions& graph_options, const Plan
   }
   step_ = make_step_graph(model, chosen);
   select(options);
+  if (options.tuner != nullptr) options.tuner->save();
   lay_out();
   info_.device = options.device;
   info_.precision = options.precision;
@@ -111,6 +113,7 @@ void Plan::select(const PlanOptions& options) {
     info.multiplies_in = selection.implementation->multiplies_in;
     info.is_deterministic = selection.implementation->is_deterministic;
     info.refused = std::move(selection.refused);
+    info.tuned = std::move(selection.tuned);
     info.workspace_bytes = selection.cost.workspace_bytes;
     info.flops = selection.cost.flops;
     info.bytes = selection.cost.bytes;
@@ -228,6 +231,7 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
     layer.implementation = step.implementation;
     layer.multiplies_in = step.multiplies_in;
     layer.refused = step.refused;
+    layer.tuned = step.tuned;
     layer.output_bytes = step.output.elems() * 4;
   }
 }
@@ -241,7 +245,8 @@ std::vector<ValueId> Plan::persistent_values() const {
 }
 
 void Plan::bind(const std::function<std::byte*(const std::string& name)>& persistent,
-                std::byte* scratch, const StepBlock* block) {
+                std::byte* scratch, const StepBlock* block,
+                const std::function<std::byte*(ValueId)>& data_set) {
   const Graph& graph = step_.graph;
   std::byte* arena = scratch + input_bytes_;
   addresses_.assign(graph.values.size(), nullptr);
@@ -249,6 +254,7 @@ void Plan::bind(const std::function<std::byte*(const std::string& name)>& persis
   const auto place = [&](size_t i) -> std::byte* {
     const Value& value = graph.values[i];
     if (is_persistent(value)) return persistent(value.name);
+    if (value.kind == ValueKind::data_set) return data_set(static_cast<ValueId>(i));
     if (input_offsets_[i] >= 0) return scratch + input_offsets_[i];
     const int32_t buffer = live_.buffer[i];
     if (buffer == kNoBuffer) return nullptr;

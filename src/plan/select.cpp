@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/select.h"
 
+#include <utility>
+
 #include "core/format.h"
 #include "kernels/op.h"
+#include "plan/tuner.h"
 
 namespace tanul {
 
@@ -60,28 +63,37 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
     fail(Code::unsupported, "{} of layer \"{}\": no kernel for it on {}", op, node.layer,
          options.device);
   }
-  for (int i = 0; i < list.count && result.implementation == nullptr; ++i) {
+  std::vector<const Implementation*> fitting;
+  for (int i = 0; i < list.count && (fitting.empty() || options.tuner != nullptr); ++i) {
     const Implementation& candidate = list.items[i];
     const char* unsupported = candidate.supports(args);
     const std::string refusal =
         unsupported != nullptr ? unsupported : refused_by(options, candidate, wanted);
     if (refusal.empty()) {
-      result.implementation = &candidate;
+      fitting.push_back(&candidate);
     } else {
       result.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));
     }
   }
-  if (result.implementation == nullptr) {
+  if (fitting.empty()) {
     std::string why;
     for (const std::string& refusal : result.refused) why += "; " + refusal;
     fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node.layer, op, why);
+  }
+  result.implementation = fitting.front();
+  if (fitting.size() > 1) {
+    Tuner::Choice choice = options.tuner->choose(node.kind, args, fitting);
+    result.implementation = fitting[choice.place];
+    result.tuned = std::move(choice.why);
   }
   result.cost.workspace_bytes = result.implementation->workspace_bytes(args, options.threads);
   const OpDef& def = op_def(node.kind);
   result.cost.flops = def.flops == nullptr ? 0 : def.flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {
     for (ValueId id : *ids) {
-      if (id != kNoValue) result.cost.bytes += static_cast<double>(value_bytes(graph.value(id)));
+      // of a data set a batch of it is read, which is the output
+      if (id == kNoValue || graph.value(id).kind == ValueKind::data_set) continue;
+      result.cost.bytes += static_cast<double>(value_bytes(graph.value(id)));
     }
   }
   return result;

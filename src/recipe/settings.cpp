@@ -63,6 +63,16 @@ Precision read_precision(const TableReader& reader) {
   return static_cast<Precision>(found - names.begin());
 }
 
+std::optional<bool> read_tune(const TableReader& reader) {
+  const TomlNode* node = reader.find("tune");
+  if (node == nullptr || (node->kind == TomlNode::Kind::string && node->text == "auto")) return {};
+  if (node->kind == TomlNode::Kind::string) {
+    fail_at(reader.source(), node->where, "{}: tune must be \"auto\", true or false, got {}",
+            reader.what(), quoted(node->text));
+  }
+  return reader.boolean("tune", false);
+}
+
 double need_number(const TableReader& reader, const std::string& key, const Range& range) {
   if (!reader.has(key)) {
     fail_at(reader.source(), reader.where(key), "{} needs the key \"{}\"", reader.what(), key);
@@ -184,6 +194,8 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   s.trainer.precision = read_precision(r);
   s.trainer.deterministic = r.boolean("deterministic", s.trainer.deterministic);
   s.trainer.memory = read_memory(r);
+  s.trainer.tune = read_tune(r);
+  s.trainer.data_on_device = r.boolean("data_on_device", s.trainer.data_on_device);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
       fail_at(source, force->where,
@@ -232,6 +244,8 @@ std::string train_toml(const TrainSettings& s) {
   line("precision", quoted(precision_name(t.precision)));
   line("deterministic", bool_toml(t.deterministic));
   line("memory", quoted(t.memory == Memory::low ? "low" : "normal"));
+  line("tune", t.tune ? bool_toml(*t.tune) : quoted("auto"));
+  line("data_on_device", bool_toml(t.data_on_device));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {
     force +=

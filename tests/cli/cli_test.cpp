@@ -575,6 +575,13 @@ TEST_F(Cli, PlanShowsEveryLayerAndTheTotals) {
   ASSERT_EQ(steps.code, 0) << steps.err;
   EXPECT_NE(steps.out.find("conv2d_bwd_weights"), std::string::npos) << steps.out;
   EXPECT_NE(steps.out.find("8x4x8x8"), std::string::npos) << steps.out;
+  EXPECT_EQ(steps.out.find("tuned: "), std::string::npos) << steps.out;
+  for (const char* view : {"--why", "--steps"}) {  // measured once, then kept
+    const Outcome tuned = run({"plan", "tiny.toml", "--why", view, "--set", "train.tune=true"});
+    ASSERT_EQ(tuned.code, 0) << tuned.err;
+    EXPECT_NE(tuned.out.find("  tuned: "), std::string::npos) << tuned.out;
+    EXPECT_NE(tuned.out.find(" ms, "), std::string::npos) << tuned.out;
+  }
   // Both settings of memory are priced, whichever is chosen.
   const std::string price = outcome.out.substr(outcome.out.find("memory = \"low\": "));
   EXPECT_NE(price.find(" % less) for "), std::string::npos) << price;

@@ -73,6 +73,8 @@ std::vector<Step> steps_of(const OpCase& op_case, OpKind kind, const Fill* fill)
   RefContext context;
   context.seed = 12345678901;
   context.step = 3;
+  context.first = 2;
+  context.epoch = 5;
   RefInterpreter interpreter(graph.graph, context);
   feed_case(interpreter, graph, op_case, fill);
   for (const Node& node : graph.graph.nodes) {

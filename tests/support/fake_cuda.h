@@ -12,6 +12,7 @@
 //     until it is copied, and what is copied to the host is garbage until then
 //   - while a stream captures: no allocation, no release, no waiting
 //   - a graph is not destroyed while it is queued
+// Its clock runs a millisecond a kernel. What is tuned on it is kept in no file.
 // One at a time.
 #pragma once
 
@@ -21,6 +22,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -90,7 +92,8 @@ class FakeCuda {
   struct EventState {
     bool has_timing;
     int64_t recorded = 0, completed = 0;
-    int64_t stream = 0;  // that it was recorded into last
+    int64_t stream = 0;       // that it was recorded into last
+    int64_t kernels_run = 0;  // when it completed
   };
 
   // Counts a call; the error to return, or 0.
@@ -125,6 +128,7 @@ class FakeCuda {
   int pending_error_ = 0;  // of work that ran
   std::map<std::string, int64_t> calls_of_;
   std::string failed_call_;
+  std::optional<std::string> cache_folder_;  // as it was before
   std::vector<std::string> violations_;
 };
 
