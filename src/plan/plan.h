@@ -36,8 +36,8 @@ struct PlanOptions {
   bool precise_convolutions = false;  // these three: see TrainerOptions
   Precision precision = Precision::fp32;
   bool is_deterministic = true;
-  int32_t architecture = 0;           // see Backend
-  Tuner* tuner = nullptr;             // null: the order of the list decides
+  int32_t architecture = 0;  // see Backend
+  Tuner* tuner = nullptr;    // null: the order of the list decides
 };
 
 // What the executor keeps of the runs of a plan on its device.
