@@ -9,7 +9,7 @@ namespace tanul::bench {
 
 namespace {
 
-constexpr int kWidth = 1000, kLeft = 250, kAxis = 500, kMargin = 20;
+constexpr int kWidth = 1000, kLeft = 290, kAxis = 480, kMargin = 20;
 constexpr int kBarHeight = 14, kTitleHeight = 24, kGap = 8;
 // Told apart by people who see red and green alike (Okabe and Ito, 2008).
 constexpr const char* kColours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7"};

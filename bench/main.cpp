@@ -227,8 +227,8 @@ Action add_ops(CLI::App& command) {
     if (!more->svg_file.empty()) {
       tanul::write_file_atomic(more->svg_file, ops_chart(result));
     }
-    for (const std::string& mismatch : result["mismatches"]) {
-      fmt::print(stderr, "tanul-bench: {}\n", mismatch);
+    for (const ordered_json& mismatch : result["mismatches"]) {
+      fmt::print(stderr, "tanul-bench: {}\n", mismatch.get<std::string>());
     }
     return result["mismatches"].empty() ? 0 : 1;
   };

@@ -8,7 +8,7 @@
 // size stands out of any number of right ones. An implementation that multiplies in tf32, bf16 or fp16 adds
 // 4 v, v being half the distance of 1 and the next number of that format; one that is less precise
 // (Implementation::is_less_precise, Winograd's) counts four times: its transforms add and subtract what
-// cancels. Steps without arithmetic, and class indices, must have the same bits.
+// cancels. Steps that only move elements, and integers, must have the same bits.
 #pragma once
 
 #include <cstddef>

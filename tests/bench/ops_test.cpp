@@ -88,7 +88,7 @@ TEST(BenchOps, ImplementationsOfTheCpuAgree) {
     EXPECT_TRUE(one["results"][0]["is_chosen"].get<bool>());
     EXPECT_EQ(one["results"].back()["check"], "the reference");
   }
-  EXPECT_GT(compared, 20u);
+  EXPECT_GT(compared, 5u);
 }
 
 // What the backward steps are given belongs together: nothing that they make is NaN.
@@ -137,9 +137,10 @@ TEST(BenchOps, AWrongImplementationFailsTheRun) {
   static const ImplementationList kWrong{kList, 2};
   OpsOptions o = tiny("relu_fwd");
   o.implementations = [](Backend&, OpKind) -> const ImplementationList& { return kWrong; };
+  o.seconds = 0;
   const ordered_json result = run_ops(o);
-  ASSERT_EQ(result["mismatches"].size(), 1u);
-  const std::string text = result["mismatches"][0];
+  ASSERT_EQ(result["mismatches"].size(), 2u);  // of a vector of 10 first, which is cheaper
+  const std::string text = result["mismatches"][1];
   EXPECT_EQ(text.rfind("relu_fwd 2x8x8x8 -> 2x8x8x8: wrong on cpu against simd on the CPU: "
                        "output 0: element 1023 is ",
                        0),
@@ -228,7 +229,7 @@ TEST(BenchChart, DrawsOneBarAnImplementation) {
   const std::string svg = ops_chart(result);
   EXPECT_EQ(svg.rfind("<svg ", 0), 0u);
   size_t bars = 0;
-  for (size_t at = 0; (at = svg.find("width=\"250.0\"", at)) != std::string::npos; ++at) ++bars;
+  for (size_t at = 0; (at = svg.find("width=\"240.0\"", at)) != std::string::npos; ++at) ++bars;
   EXPECT_EQ(bars, rows);
   EXPECT_NE(svg.find("linear_fwd  2x"), std::string::npos);
 }
