@@ -33,7 +33,7 @@ namespace tanul::cuda::gemm {
 
 constexpr int kWords = 16;  // of the depth, in shared memory
 
-// kBlocks as in Tile.
+// kBlocks as in Tile: what leaves room for the sums and for what is on its way, without spills.
 template <class Format, int kRows_, int kColumns_, int kWarpRows_, int kWarpColumns_, int kBlocks_>
 struct TensorTile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
@@ -44,9 +44,9 @@ struct TensorTile {
 };
 
 template <class Format>
-using TensorTile128x128 = TensorTile<Format, 128, 128, 64, 32, 2>;
+using TensorTile128x128 = TensorTile<Format, 128, 128, 64, 32, 1>;
 template <class Format>
-using TensorTile64x64 = TensorTile<Format, 64, 64, 32, 32, 4>;
+using TensorTile64x64 = TensorTile<Format, 64, 64, 32, 32, 3>;
 
 // Calls body(tile) with the tile that suits the products of a batch.
 template <class Format, typename Body>
