@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fully connected layer on CUDA, "gemm": each of the three products is one call of kernels/cuda/gemm.h.
+// Fully connected layer on CUDA: by cuBLASLt where it is found (linear_cublaslt.h), otherwise "gemm": each of the three products is one call of kernels/cuda/gemm.h.
 //
 //   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the sums are in
 //                registers
@@ -15,6 +15,7 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_cublaslt.h"
 
 namespace tanul {
 
@@ -82,6 +83,7 @@ MatrixOut<Index> matrix_out(const Operand& matrix, float* last) {
 }
 
 struct Forward {
+  using Library = linear_cublaslt::Forward;
   static Extents extents(const StepArgs& args) {
     return {args.in[0].dims[0], args.in[1].dims[0], args.in[0].dims[1]};
   }
@@ -98,6 +100,7 @@ struct Forward {
 };
 
 struct BackwardData {
+  using Library = linear_cublaslt::BackwardData;
   static Extents extents(const StepArgs& args) {
     return {args.in[0].dims[0], args.in[1].dims[1], args.in[0].dims[1]};
   }
@@ -112,6 +115,7 @@ struct BackwardData {
 };
 
 struct BackwardWeights {
+  using Library = linear_cublaslt::BackwardWeights;
   static Extents extents(const StepArgs& args) {
     return {args.in[1].dims[1], args.in[0].dims[1] + (args.out[1].present() ? 1 : 0),
             args.in[0].dims[0]};
@@ -157,6 +161,8 @@ const char* supports_32_bit(const StepArgs& args) {
 
 template <class Step>
 constexpr Implementation kImplementations[] = {
+    linear_cublaslt::implementation<typename Step::Library, cuda::cublaslt::kCompute32F>(
+        "cublaslt"),
     {"gemm_128x128", supports_large_tiles<Step>, workspace_linear<Step, cuda::gemm::Tile128x128>,
      launch_linear<Step, cuda::gemm::Tile128x128, int32_t>},
     {"gemm_64x64", supports_32_bit<Step>, workspace_linear<Step, cuda::gemm::Tile64x64>,

@@ -70,7 +70,9 @@ void ModuleBackend::check(int status) const {
 
 std::string ModuleBackend::description() const { return fmt::format("cuda:{}: {}", index_, name_); }
 
+// What they support may depend on the device, which is the thread's from here on.
 const ImplementationList& ModuleBackend::implementations(OpKind kind) const {
+  check(module_.enter(device_));
   return *module_.implementations(&module_, static_cast<int32_t>(kind));
 }
 

@@ -57,6 +57,11 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
     fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node.layer, op, why);
   }
   result.cost.workspace_bytes = result.implementation->workspace_bytes(args, options.threads);
+  if (result.cost.workspace_bytes < 0) {
+    const auto status = static_cast<int>(-result.cost.workspace_bytes);
+    fail(Code::device, "{} of layer \"{}\", {}: {}", op, node.layer, result.implementation->name,
+         options.status_text ? options.status_text(status) : std::to_string(status));
+  }
   const OpDef& def = op_def(node.kind);
   result.cost.flops = def.flops == nullptr ? 0 : def.flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {

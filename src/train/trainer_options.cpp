@@ -17,6 +17,7 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
   result.implementations = [&backend](OpKind kind) -> const ImplementationList& {
     return backend.implementations(kind);
   };
+  result.status_text = [&backend](int status) { return backend.status_text(status); };
   result.force = options.force;
   result.precise_convolutions = options.precise_convolutions;
   return result;

@@ -83,11 +83,30 @@ std::string text_of(const std::vector<std::string>& lines) {
   return text;
 }
 
-class CudaTraining : public testing::Test {
+// What a machine has beside the driver.
+struct Libraries {
+  const char* name;
+  bool has_cublaslt = false;
+  bool has_bias_gradient = true;  // of cuBLASLt
+};
+constexpr Libraries kNone{"none"};
+constexpr Libraries kCublasLt{"cublaslt", true};
+constexpr Libraries kPlainCublasLt{"cublaslt_without_bias_gradients", true, false};
+
+FakeCudaOptions with(const Libraries& libraries) {
+  FakeCudaOptions options;
+  options.has_cublaslt = libraries.has_cublaslt;
+  return options;
+}
+
+std::string name_of(const testing::TestParamInfo<Libraries>& info) { return info.param.name; }
+
+class CudaTraining : public testing::TestWithParam<Libraries> {
  protected:
-  FakeCuda fake_;
+  FakeCuda fake_{with(GetParam())};
   ModuleInPlace in_place_{fake_.module()};
 
+  void SetUp() override { fake_.cublaslt().options.has_bias_gradient = GetParam().has_bias_gradient; }
   void TearDown() override {
     EXPECT_EQ(text_of(fake_.violations()), "");
     EXPECT_EQ(text_of(fake_.leaks()), "");
@@ -98,7 +117,7 @@ class CudaTraining : public testing::Test {
 // its rounding errors are those of numbers of about 1.
 constexpr double kRounding = 1e-5;
 
-TEST_F(CudaTraining, HasTheLossesOfTheCpu) {
+TEST_P(CudaTraining, HasTheLossesOfTheCpu) {
   Trainer gpu(lenet(), options_of("cuda"));
   EXPECT_EQ(gpu.device().str(), "cuda:0");
   EXPECT_EQ(gpu.device_description(), "cuda:0: Fake GPU");
@@ -117,7 +136,7 @@ TEST_F(CudaTraining, HasTheLossesOfTheCpu) {
 }
 
 // Walk, capture, 18 replays; against a run that walks every step.
-TEST_F(CudaTraining, ReplayHasTheBitsOfTheWalk) {
+TEST_P(CudaTraining, ReplayHasTheBitsOfTheWalk) {
   std::string replayed;
   std::vector<double> losses;
   {
@@ -134,7 +153,7 @@ TEST_F(CudaTraining, ReplayHasTheBitsOfTheWalk) {
   EXPECT_EQ(fake_.calls_of("cudaStreamBeginCapture"), 1);
 }
 
-TEST_F(CudaTraining, AllocatesNothingBehindTheSecondStep) {
+TEST_P(CudaTraining, AllocatesNothingBehindTheSecondStep) {
   Trainer trainer(lenet(), options_of("cuda"));
   const std::vector<const char*> calls = {
       "cudaMalloc",      "cudaFree",         "cudaMallocHost",   "cudaFreeHost",
@@ -153,13 +172,13 @@ TEST_F(CudaTraining, AllocatesNothingBehindTheSecondStep) {
   EXPECT_GT(before.at(0), 0);
 }
 
-TEST_F(CudaTraining, MemoryIsAsPredicted) {
+TEST_P(CudaTraining, MemoryIsAsPredicted) {
   Trainer trainer(lenet(), options_of("cuda"));
   EXPECT_EQ(trainer.tensor_bytes(), trainer.plan().total_bytes);
 }
 
 // A plan with other addresses is recorded anew: a prediction for more samples moves the scratch memory.
-TEST_F(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
+TEST_P(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
   const auto run = [](const std::string& device) {
     Trainer trainer(lenet(), options_of(device));
     const std::vector<double> first = train(trainer);
@@ -173,6 +192,9 @@ TEST_F(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
     EXPECT_NEAR(gpu[i], cpu[i], kRounding) << "step " << i;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(With, CudaTraining,
+                         testing::Values(kNone, kCublasLt, kPlainCublasLt), name_of);
 
 TEST(CudaMemory, APlanThatDoesNotFitNamesTheLargestBatchThatDoes) {
   TrainerOptions options = options_of("cuda");
@@ -236,10 +258,12 @@ struct Outcome {
   std::string violations, leaks;
 };
 
-Outcome train_with_error_at(int64_t call) {
+Outcome train_with_error_at(int64_t call, const Libraries& libraries) {
   Outcome outcome;
   // Values do not matter here; without its kernels a run takes milliseconds.
-  FakeCuda fake({.runs_kernels = false});
+  FakeCudaOptions options = with(libraries);
+  options.runs_kernels = false;
+  FakeCuda fake(options);
   const ModuleInPlace in_place(fake.module());
   const int64_t before = fake.calls();
   if (call > 0) fake.fail_at(call);
@@ -257,15 +281,17 @@ Outcome train_with_error_at(int64_t call) {
   return outcome;
 }
 
-TEST(CudaErrors, InAnyCallEndsInAnErrorThatNamesIt) {
-  const Outcome good = train_with_error_at(0);
+class CudaErrorsInCalls : public testing::TestWithParam<Libraries> {};
+
+TEST_P(CudaErrorsInCalls, EndInAnErrorThatNamesTheCall) {
+  const Outcome good = train_with_error_at(0, GetParam());
   ASSERT_EQ(good.error, "");
   ASSERT_EQ(good.violations, "");
   ASSERT_EQ(good.leaks, "");
   ASSERT_GT(good.calls_of_training, 300);
   int failed = 0;
   for (int64_t call = 1; call <= good.calls && failed < 10; ++call) {
-    const Outcome outcome = train_with_error_at(call);
+    const Outcome outcome = train_with_error_at(call, GetParam());
     SCOPED_TRACE("call " + std::to_string(call) + ", " + outcome.failed_call);
     ASSERT_NE(outcome.failed_call, "");
     // Calls behind the training free what it had; what fails there is not worth an exception.
@@ -286,6 +312,8 @@ TEST(CudaErrors, InAnyCallEndsInAnErrorThatNamesIt) {
   }
   RecordProperty("calls", std::to_string(good.calls));
 }
+
+INSTANTIATE_TEST_SUITE_P(With, CudaErrorsInCalls, testing::Values(kNone, kCublasLt), name_of);
 
 }  // namespace
 }  // namespace tanul::test

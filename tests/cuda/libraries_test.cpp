@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// cuBLASLt and cuDNN where they are, and where they are not: what a plan takes, what is said of it, and
+// that the fakes see what they are there for.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+
+#include "backend/module_loader.h"
+#include "core/format.h"
+#include "kernels/cuda/library_files.h"
+#include "support/expect_error.h"
+#include "support/fake_cuda.h"
+#include "tanul/trainer.h"
+
+namespace tanul::test {
+namespace {
+
+Model perceptron() {
+  ModelBuilder m("perceptron");
+  Var x = m.input({1, 4, 4});
+  x = m.relu(m.linear(m.flatten(x), {.out = 8}));
+  x = m.tanh(m.linear(x, {.out = 5}));
+  m.softmax_cross_entropy(m.linear(x, {.out = 3}));
+  return m.build();
+}
+
+// The steps of one kind in a plan on the fake device: "cublaslt", or what was refused before.
+std::vector<StepInfo> steps_of(const std::string& op) {
+  TrainerOptions options;
+  options.device = "cuda";
+  options.batch = 4;
+  options.optimizer = Adam{};
+  Trainer trainer(perceptron(), options);
+  std::vector<StepInfo> steps;
+  for (const StepInfo& step : trainer.plan().steps) {
+    if (step.op == op) steps.push_back(step);
+  }
+  return steps;
+}
+
+bool holds(const std::vector<std::string>& lines, const std::string& line) {
+  return std::find(lines.begin(), lines.end(), line) != lines.end();
+}
+
+const std::array kProducts = {"linear_fwd", "linear_bwd_data", "linear_bwd_weights"};
+
+TEST(CublasLt, IsTakenWhereItIsFound) {
+  const FakeCuda fake({.has_cublaslt = true});
+  const ModuleInPlace in_place(fake.module());
+  EXPECT_NE(system_info().cuda_versions.find("cuBLAS 13.1.2, cuDNN not found"), std::string::npos)
+      << system_info().cuda_versions;
+  for (const char* op : kProducts) {
+    for (const StepInfo& step : steps_of(op)) {
+      if (holds(step.refused, "cublaslt: cuBLASLt has no epilogue for sigmoid and tanh")) {
+        EXPECT_EQ(step.op, "linear_fwd");
+        EXPECT_EQ(step.layer, "linear2");
+        EXPECT_EQ(step.implementation, "gemm_64x64");
+        continue;
+      }
+      EXPECT_EQ(step.implementation, "cublaslt") << op << " of " << step.layer;
+    }
+  }
+}
+
+TEST(CublasLt, IsNotMissedWhereItIsNotFound) {
+  const FakeCuda fake;
+  const ModuleInPlace in_place(fake.module());
+  for (const char* op : kProducts) {
+    const std::vector<StepInfo> steps = steps_of(op);
+    EXPECT_GE(steps.size(), 2u);
+    for (const StepInfo& step : steps) {
+      EXPECT_EQ(step.implementation, "gemm_64x64");
+      EXPECT_TRUE(holds(step.refused, "cublaslt: cuBLASLt was not found"));
+    }
+  }
+}
+
+TEST(CublasLt, RefusesWhatItHasNoAlgorithmFor) {
+  FakeCuda fake({.has_cublaslt = true});
+  const ModuleInPlace in_place(fake.module());
+  fake.cublaslt().options.has_algorithms = false;
+  for (const char* op : kProducts) {
+    for (const StepInfo& step : steps_of(op)) {
+      EXPECT_EQ(step.implementation, "gemm_64x64");
+      EXPECT_TRUE(holds(step.refused, "cublaslt: cuBLASLt has no algorithm for it") ||
+                  step.layer == "linear2");
+    }
+  }
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
+// The choice of an algorithm is asked for once a shape, also where plans are made again.
+TEST(CublasLt, IsAskedOnceForAShape) {
+  const FakeCuda fake({.has_cublaslt = true});
+  const ModuleInPlace in_place(fake.module());
+  TrainerOptions options;
+  options.device = "cuda";
+  options.batch = 4;
+  Trainer trainer(perceptron(), options);
+  const int64_t asked = fake.calls_of("cublasLtMatmulAlgoGetHeuristic");
+  EXPECT_EQ(asked, 7);  // 3 layers, of which the first has no dx and the second no y
+  trainer.evaluate(DataView(Tensor({4, 1, 4, 4}, DType::u8), Tensor({4}, DType::i32)));
+  EXPECT_EQ(fake.calls_of("cublasLtMatmulAlgoGetHeuristic"), asked);
+}
+
+TEST(LibraryFiles, ThatAreNotThereOrLackFunctions) {
+  const std::string other = fmt::format("{}/test_modules/no_symbol.so", TANUL_BINARY_DIR);
+  for (const std::string& file : {std::string("/nowhere/library.so"), other}) {
+    cuda::cublaslt::Api cublaslt{};
+    cuda::cudnn::Api cudnn{};
+    EXPECT_FALSE(cuda::find_cublaslt(file.c_str(), cublaslt)) << file;
+    EXPECT_FALSE(cuda::find_cudnn(file.c_str(), cudnn)) << file;
+  }
+}
+
+// --- the fake sees what it is there for -----------------------------------------------------------
+
+class FakeCublasLtSees : public testing::Test {
+ protected:
+  using Api = cuda::cublaslt::Api;
+  FakeCuda fake_{{.has_cublaslt = true}};
+  const BackendModule& module_ = *fake_.module();
+  const Api& api_ = FakeCublasLt::table();
+  ModuleDevice* device_ = nullptr;
+  Stream* stream_ = nullptr;
+  void* memory_ = nullptr;
+  void *handle_ = nullptr, *desc_ = nullptr, *square_ = nullptr, *tall_ = nullptr;
+  void* preference_ = nullptr;
+  cuda::cublaslt::HeuristicResult best_{};
+
+  // d = a b, of 100 x 100 matrices; with a workspace.
+  void SetUp() override {
+    ASSERT_EQ(module_.open(&module_, 0, &device_), 0);
+    ASSERT_EQ(module_.create_stream(device_, &stream_), 0);
+    ASSERT_EQ(module_.allocate(device_, &memory_, 1 << 20), 0);
+    api_.create(&handle_);
+    api_.create_desc(&desc_, cuda::cublaslt::kCompute32F, cuda::cublaslt::kReal32);
+    api_.create_layout(&square_, cuda::cublaslt::kReal32, 100, 100, 100);
+    api_.create_layout(&tall_, cuda::cublaslt::kReal32, 200, 100, 200);
+    api_.create_preference(&preference_);
+    const uint64_t bytes = 4096;
+    api_.set_preference(preference_, cuda::cublaslt::kPreferenceMaxWorkspaceBytes, &bytes,
+                        sizeof bytes);
+    for (int attribute : {3, 5, 6, 7, 8}) {
+      const uint32_t value = attribute == 3 ? cuda::cublaslt::kReductionInWorkspace : 64;
+      api_.set_preference(preference_, attribute, &value, sizeof value);
+    }
+    ASSERT_EQ(choose(), 0);
+    ASSERT_TRUE(fake_.violations().empty());
+  }
+  void TearDown() override {
+    module_.release(device_, memory_);
+    module_.destroy_stream(device_, stream_);
+    module_.close(device_);
+  }
+
+  int choose() {
+    int found = 0;
+    return api_.heuristics(handle_, desc_, square_, square_, square_, square_, preference_, 1,
+                           &best_, &found);
+  }
+  int multiply(int64_t offset = 0, int64_t workspace_offset = 0, size_t workspace_bytes = 1000) {
+    const float one = 1, zero = 0;
+    auto* at = static_cast<char*>(memory_);
+    char* d = at + 3 * 65536;
+    return api_.matmul(handle_, desc_, &one, at + offset, square_, at + 65536, square_, &zero, d,
+                       square_, d, square_, &best_.algorithm, at + 5 * 65536 + workspace_offset,
+                       workspace_bytes, reinterpret_cast<cuda::Queue*>(stream_)->stream);
+  }
+  void expect_violation(const std::string& part) {
+    ASSERT_FALSE(fake_.violations().empty()) << "nothing was seen; expected: " << part;
+    EXPECT_NE(fake_.violations().front().find(part), std::string::npos)
+        << fake_.violations().front();
+  }
+};
+
+TEST_F(FakeCublasLtSees, NothingWhereNothingIsWrong) {
+  EXPECT_EQ(multiply(), 0);
+  EXPECT_EQ(module_.synchronize(device_, stream_), 0);
+  EXPECT_TRUE(fake_.violations().empty());
+  EXPECT_EQ(fake_.leaks().size(), 7u);  // five objects of the library, the stream, the memory
+}
+TEST_F(FakeCublasLtSees, AnAlgorithmOfAnotherProblem) {
+  const int32_t transposed = 1;
+  api_.set_desc(desc_, cuda::cublaslt::kDescTransB, &transposed, sizeof transposed);
+  EXPECT_NE(multiply(), 0);
+  expect_violation("the algorithm was chosen for another problem");
+}
+TEST_F(FakeCublasLtSees, WhatIsNotAligned) {
+  EXPECT_NE(multiply(4), 0);
+  expect_violation("an operand is not aligned");
+}
+TEST_F(FakeCublasLtSees, AWorkspaceThatIsNotAligned) {
+  EXPECT_NE(multiply(0, 64), 0);
+  expect_violation("the workspace is not aligned");
+}
+TEST_F(FakeCublasLtSees, AWorkspaceThatIsTooSmall) {
+  EXPECT_NE(multiply(0, 0, 999), 0);
+  expect_violation("the workspace is too small");
+}
+TEST_F(FakeCublasLtSees, ADescriptorThatWasDestroyed) {
+  api_.destroy_desc(desc_);
+  EXPECT_NE(multiply(), 0);
+  expect_violation("cublasLtMatmul with an object that is not there");
+}
+TEST_F(FakeCublasLtSees, MatricesThatDoNotFitTogether) {
+  int found = 0;
+  EXPECT_NE(api_.heuristics(handle_, desc_, square_, tall_, square_, square_, preference_, 1,
+                            &best_, &found),
+            0);
+  expect_violation("matrices that do not fit together");
+}
+TEST_F(FakeCublasLtSees, SumsInAnyOrder) {
+  const uint32_t all = 7;
+  api_.set_preference(preference_, cuda::cublaslt::kPreferenceReductionSchemes, &all, sizeof all);
+  choose();
+  expect_violation("may add the parts of a sum in any order");
+}
+TEST_F(FakeCublasLtSees, WhatIsMadeWhileAStreamCaptures) {
+  module_.begin_capture(device_, stream_);
+  void* layout = nullptr;
+  api_.create_layout(&layout, cuda::cublaslt::kReal32, 1, 1, 1);
+  module_.end_capture(device_, stream_, nullptr);
+  expect_violation("cublasLtMatrixLayoutCreate while a stream captures");
+}
+
+}  // namespace
+}  // namespace tanul::test
