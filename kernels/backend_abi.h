@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "tanul/precision.h"
+
 namespace tanul {
 
 constexpr int kMaxOperandRank = 6;
@@ -75,6 +77,13 @@ struct Implementation {
   // Its terms exceed those of the formula, and its rounding errors with them: refused where
   // TrainerOptions::precise_convolutions asks for plain sums.
   bool is_less_precise = false;
+  // The format in which it multiplies; sums are float32 in all of them, tensors in memory stay float32. Only
+  // taken in a plan of this precision; fp32 fits every plan. Lists have what multiplies in another format
+  // before what would also fit in fp32.
+  Precision multiplies_in = Precision::fp32;
+  // False: two launches with the same data may differ in their last bits (float atomics). Only taken with
+  // TrainerOptions::deterministic = false.
+  bool is_deterministic = true;
 };
 
 struct ImplementationList {

@@ -16,7 +16,7 @@
 namespace tanul {
 
 // Counts changes of this file and of backend_abi.h.
-constexpr uint32_t kBackendAbiVersion = 1;
+constexpr uint32_t kBackendAbiVersion = 2;
 
 constexpr const char* kBackendSymbol = "tanul_backend";
 

@@ -13,6 +13,7 @@
 #include "tanul/model.h"       // IWYU pragma: export
 #include "tanul/optim.h"       // IWYU pragma: export
 #include "tanul/plan.h"        // IWYU pragma: export
+#include "tanul/precision.h"   // IWYU pragma: export
 #include "tanul/recipe.h"      // IWYU pragma: export
 #include "tanul/schedule.h"    // IWYU pragma: export
 #include "tanul/start.h"       // IWYU pragma: export

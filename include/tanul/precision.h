@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The format in which products are computed.
+#pragma once
+
+#include <cstdint>
+
+namespace tanul {
+
+// Convolutions and linear layers, forward and backward, round the factors of their products to this format
+// and add the products up in float32. Everything else is computed in float32, and all tensors (weights,
+// activations, gradients, optimizer state) are float32 in memory. With the unit roundoff u of the format
+// |sum' - sum| <= (2 u + u^2 + n 2^-24) sum |x_i y_i| over n products, to first order in 2^-24.
+//
+//        significand    u     largest   smallest normal
+//   fp32   24 bits    2^-24   3.4e38       1.2e-38
+//   tf32   11 bits    2^-11   3.4e38       1.2e-38
+//   bf16    8 bits    2^-8    3.4e38       1.2e-38
+//   fp16   11 bits    2^-11   65504        6.1e-5
+//
+// Factors are rounded to the nearest; where a library of the vendor cuts them off instead, u is twice that.
+enum class Precision : int32_t { fp32, tf32, bf16, fp16 };
+
+}  // namespace tanul
