@@ -55,7 +55,7 @@ enum class Type : int {
   handle = 0,
   data_type = 1,
   int64 = 3,
-  float64 = 5,
+  float32 = 4,
   pointer = 6,
   convolution_mode = 7,
   heuristics_mode = 8,

@@ -17,6 +17,7 @@
 
 namespace tanul::cuda {
 
+class Convolutions;
 class Products;
 
 // The tables of what was found, null where it was not.
@@ -33,11 +34,14 @@ class Libraries {
   Libraries(const Libraries&) = delete;
   Libraries& operator=(const Libraries&) = delete;
 
-  // Null: cuBLASLt was not found.
+  // By cuBLASLt; null: it was not found.
   Products* products() const { return products_.get(); }
+  // By cuDNN; null: it was not found.
+  Convolutions* convolutions() const { return convolutions_.get(); }
 
  private:
   std::unique_ptr<Products> products_;
+  std::unique_ptr<Convolutions> convolutions_;
 };
 
 // Those of the device that the calling thread has entered; null where there is none.
@@ -45,9 +49,12 @@ Libraries* entered_libraries();
 
 // What a library made of the arguments of a step.
 struct Preparation {
-  const char* refusal = nullptr;  // it has no algorithm for them
-  std::string failure;            // a call failed: "cublasLtCreate: CUBLAS_STATUS_NOT_INITIALIZED (…)"
+  std::string refusal;  // it has no algorithm for them
+  std::string failure;  // a call failed: "cublasLtCreate: CUBLAS_STATUS_NOT_INITIALIZED (…)"
   int64_t workspace_bytes = 0;
+
+  // As `supports` answers; valid as long as the library keeps it.
+  const char* why_not() const { return refusal.empty() ? nullptr : refusal.c_str(); }
 };
 
 // Workspaces of libraries begin at a multiple of 256 bytes, those of a step at one of 64.

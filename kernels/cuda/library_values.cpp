@@ -95,7 +95,7 @@ static_assert(is(Kind::tensor, CUDNN_BACKEND_TENSOR_DESCRIPTOR));
 static_assert(is(Type::handle, CUDNN_TYPE_HANDLE));
 static_assert(is(Type::data_type, CUDNN_TYPE_DATA_TYPE));
 static_assert(is(Type::int64, CUDNN_TYPE_INT64));
-static_assert(is(Type::float64, CUDNN_TYPE_DOUBLE));
+static_assert(is(Type::float32, CUDNN_TYPE_FLOAT));
 static_assert(is(Type::pointer, CUDNN_TYPE_VOID_PTR));
 static_assert(is(Type::convolution_mode, CUDNN_TYPE_CONVOLUTION_MODE));
 static_assert(is(Type::heuristics_mode, CUDNN_TYPE_HEUR_MODE));

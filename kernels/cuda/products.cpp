@@ -16,7 +16,7 @@ constexpr uint64_t kMostWorkspaceBytes = uint64_t{32} << 20;
 
 constexpr uint32_t kEpiloguesWithBias = kEpilogueBias | kEpilogueBiasGradientB;
 
-const Preparation kNotPrepared{nullptr, "cublasLtMatmul of a product that was not prepared", 0};
+const Preparation kNotPrepared{"", "cublasLtMatmul of a product that was not prepared", 0};
 
 std::string text_of(const Api& api, const char* call, int status) {
   return std::string(call) + ": " + api.status_name(status) + " (" + api.status_text(status) + ")";
@@ -37,7 +37,7 @@ bool Products::is_good(int status, const char* call, Preparation& preparation) c
 
 const Preparation& Products::prepare(const ProductShape& shape) {
   Product& product = products_[shape];
-  if (product.is_ready || product.preparation.refusal != nullptr) return product.preparation;
+  if (product.is_ready || product.preparation.why_not() != nullptr) return product.preparation;
   free(product);  // what a failure left
   product.preparation = {};
   product.is_ready =

@@ -79,7 +79,7 @@ const char* supports(const StepArgs& args) {
   Products* products = planning_products();
   if (products == nullptr) return "cuBLASLt was not found";
   if (const char* reason = Step::refusal(args)) return reason;
-  return products->prepare(Step::shape(args, kComputeType)).refusal;
+  return products->prepare(Step::shape(args, kComputeType)).why_not();
 }
 template <class Step, int kComputeType>
 int64_t workspace_bytes(const StepArgs& args, int) {
@@ -105,7 +105,7 @@ inline ProductShape weights_shape(const StepArgs& args, int compute_type, bool s
 }
 inline bool sums_bias(const Products& products, const StepArgs& args, int compute_type) {
   return args.out[1].present() &&
-         products.find(weights_shape(args, compute_type, true)).refusal == nullptr;
+         products.find(weights_shape(args, compute_type, true)).why_not() == nullptr;
 }
 
 template <int kComputeType>
@@ -113,10 +113,10 @@ const char* supports_weights(const StepArgs& args) {
   Products* products = planning_products();
   if (products == nullptr) return "cuBLASLt was not found";
   if (args.out[1].present() &&
-      products->prepare(weights_shape(args, kComputeType, true)).refusal == nullptr) {
+      products->prepare(weights_shape(args, kComputeType, true)).why_not() == nullptr) {
     return nullptr;
   }
-  return products->prepare(weights_shape(args, kComputeType, false)).refusal;
+  return products->prepare(weights_shape(args, kComputeType, false)).why_not();
 }
 template <int kComputeType>
 int64_t workspace_bytes_weights(const StepArgs& args, int) {

@@ -88,14 +88,18 @@ struct Libraries {
   const char* name;
   bool has_cublaslt = false;
   bool has_bias_gradient = true;  // of cuBLASLt
+  bool has_cudnn = false;
 };
 constexpr Libraries kNone{"none"};
 constexpr Libraries kCublasLt{"cublaslt", true};
 constexpr Libraries kPlainCublasLt{"cublaslt_without_bias_gradients", true, false};
+constexpr Libraries kCudnn{"cudnn", false, true, true};
+constexpr Libraries kBoth{"both", true, true, true};
 
 FakeCudaOptions with(const Libraries& libraries) {
   FakeCudaOptions options;
   options.has_cublaslt = libraries.has_cublaslt;
+  options.has_cudnn = libraries.has_cudnn;
   return options;
 }
 
@@ -194,7 +198,7 @@ TEST_P(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
 }
 
 INSTANTIATE_TEST_SUITE_P(With, CudaTraining,
-                         testing::Values(kNone, kCublasLt, kPlainCublasLt), name_of);
+                         testing::Values(kNone, kCublasLt, kPlainCublasLt, kCudnn, kBoth), name_of);
 
 TEST(CudaMemory, APlanThatDoesNotFitNamesTheLargestBatchThatDoes) {
   TrainerOptions options = options_of("cuda");
@@ -313,7 +317,7 @@ TEST_P(CudaErrorsInCalls, EndInAnErrorThatNamesTheCall) {
   RecordProperty("calls", std::to_string(good.calls));
 }
 
-INSTANTIATE_TEST_SUITE_P(With, CudaErrorsInCalls, testing::Values(kNone, kCublasLt), name_of);
+INSTANTIATE_TEST_SUITE_P(With, CudaErrorsInCalls, testing::Values(kNone, kBoth), name_of);
 
 }  // namespace
 }  // namespace tanul::test

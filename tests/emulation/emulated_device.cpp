@@ -15,6 +15,7 @@
 #include "kernels/cuda/last_error.h"
 #include "kernels/cuda/ops.h"
 #include "support/fake_cublaslt.h"
+#include "support/fake_cudnn.h"
 #include "support/host_memory_device.h"
 
 namespace tanul::test {
@@ -63,7 +64,7 @@ int queue_fill(void* memory, int byte, size_t bytes, cuda::StreamHandle) {
 }
 
 const cuda::LibraryTables& find_libraries() {
-  static const cuda::LibraryTables tables{&FakeCublasLt::table(), nullptr};
+  static const cuda::LibraryTables tables{&FakeCublasLt::table(), &FakeCudnn::table()};
   return tables;
 }
 
@@ -78,6 +79,7 @@ class EmulatedCudaDevice : public HostMemoryDevice, LibraryHost {
   const char* name() const override { return "Cuda"; }
   void enter() override {
     cublaslt_.make_active();
+    cudnn_.make_active();
     cuda::set_entered_device(&device_);
     error_.clear();
   }
@@ -118,6 +120,7 @@ class EmulatedCudaDevice : public HostMemoryDevice, LibraryHost {
   cuda::Api api_{};
   std::string error_;
   FakeCublasLt cublaslt_{*this};
+  FakeCudnn cudnn_{*this};
   cuda::Device device_{&api_, 0, 9, 0, find_libraries};  // gone before its libraries are
 };
 

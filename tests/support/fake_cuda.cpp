@@ -108,6 +108,7 @@ std::vector<std::string> FakeCuda::leaks() const {
   for (const auto& [number, event] : events_) leaks.push_back(fmt::format("event {}", number));
   for (const auto& [number, graph] : graphs_) leaks.push_back(fmt::format("graph {}", number));
   for (const std::string& leak : cublaslt_.leaks()) leaks.push_back(leak);
+  for (const std::string& leak : cudnn_.leaks()) leaks.push_back(leak);
   return leaks;
 }
 
@@ -597,7 +598,8 @@ FakeCuda::FakeCuda(const FakeCudaOptions& options) : options_(options) {
   ++fakes_made;
   static const int32_t kArchitectures[] = {75, 80, 86, 89, 90};
   static cuda::LibraryTables found;
-  found = {options.has_cublaslt ? &FakeCublasLt::table() : nullptr, nullptr};
+  found = {options.has_cublaslt ? &FakeCublasLt::table() : nullptr,
+           options.has_cudnn ? &FakeCudnn::table() : nullptr};
   module_ = cuda::make_module({&FakeCudaApi::table(), version(), kArchitectures, 5, 90,
                                []() -> const cuda::LibraryTables& { return found; }});
 }

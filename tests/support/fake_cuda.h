@@ -28,6 +28,7 @@
 #include "kernels/cuda/api.h"
 #include "kernels/cuda/backend.h"
 #include "support/fake_cublaslt.h"
+#include "support/fake_cudnn.h"
 #include "support/fake_library.h"
 
 namespace tanul::test {
@@ -39,6 +40,7 @@ struct FakeCudaOptions {
   int64_t memory_bytes = int64_t{256} << 20;
   bool runs_kernels = true;  // false: they are only checked, and leave memory as it is
   bool has_cublaslt = false;
+  bool has_cudnn = false;
 };
 
 class FakeCuda : private LibraryHost {
@@ -52,6 +54,7 @@ class FakeCuda : private LibraryHost {
   const BackendModule* module() const { return &module_.table; }
 
   FakeCublasLt& cublaslt() { return cublaslt_; }
+  FakeCudnn& cudnn() { return cudnn_; }
 
   // Rules that were broken, first one first.
   const std::vector<std::string>& violations() const { return violations_; }
@@ -125,6 +128,7 @@ class FakeCuda : private LibraryHost {
 
   FakeCudaOptions options_;
   FakeCublasLt cublaslt_{*this};
+  FakeCudnn cudnn_{*this};
   cuda::Module module_;
   std::map<void*, Allocation> allocations_;
   std::map<int64_t, StreamState> streams_;
