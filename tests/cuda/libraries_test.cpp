@@ -105,6 +105,62 @@ TEST(CublasLt, IsAskedOnceForAShape) {
   EXPECT_EQ(fake.calls_of("cublasLtMatmulAlgoGetHeuristic"), asked);
 }
 
+// --- cuDNN ----------------------------------------------------------------------------------------
+
+// Too many channels for the direct kernel.
+std::vector<StepInfo> convolution_steps() {
+  ModelBuilder m("convolutions");
+  Var x = m.input({6, 9, 9});
+  x = m.relu(m.conv2d(x, {.out = 8, .kernel = 3}));
+  x = m.conv2d(x, {.out = 40, .kernel = 3, .stride = 2, .groups = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  TrainerOptions options;
+  options.device = "cuda";
+  options.batch = 2;
+  Trainer trainer(m.build(), options);
+  std::vector<StepInfo> steps;
+  for (const StepInfo& step : trainer.plan().steps) {
+    if (step.op.rfind("conv2d_", 0) == 0) steps.push_back(step);
+  }
+  EXPECT_EQ(steps.size(), 5u);
+  return steps;
+}
+
+TEST(Cudnn, IsTakenWhereItIsFound) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  EXPECT_NE(system_info().cuda_versions.find("cuBLAS not found, cuDNN 9.13.0"), std::string::npos)
+      << system_info().cuda_versions;
+  for (const StepInfo& step : convolution_steps()) {
+    EXPECT_EQ(step.implementation, "cudnn") << step.op << " of " << step.layer;
+  }
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
+TEST(Cudnn, IsNotMissedWhereItIsNotFound) {
+  const FakeCuda fake;
+  const ModuleInPlace in_place(fake.module());
+  for (const StepInfo& step : convolution_steps()) {
+    EXPECT_EQ(step.implementation.rfind("implicit_gemm", 0), 0u) << step.implementation;
+    EXPECT_TRUE(holds(step.refused, "cudnn: cuDNN was not found"));
+  }
+}
+
+TEST(Cudnn, IsRefusedWhereAllItsEnginesBreakAPromise) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  fake.cudnn().options.has_engines = false;
+  for (const StepInfo& step : convolution_steps()) {
+    EXPECT_EQ(step.implementation.rfind("implicit_gemm", 0), 0u) << step.implementation;
+    EXPECT_TRUE(holds(step.refused,
+                      "cudnn: cuDNN has no engine that keeps to its terms, its precision and their "
+                      "order"));
+  }
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
 TEST(LibraryFiles, ThatAreNotThereOrLackFunctions) {
   const std::string other = fmt::format("{}/test_modules/no_symbol.so", TANUL_BINARY_DIR);
   for (const std::string& file : {std::string("/nowhere/library.so"), other}) {
@@ -224,6 +280,59 @@ TEST_F(FakeCublasLtSees, WhatIsMadeWhileAStreamCaptures) {
   api_.create_layout(&layout, cuda::cublaslt::kReal32, 1, 1, 1);
   module_.end_capture(device_, stream_, nullptr);
   expect_violation("cublasLtMatrixLayoutCreate while a stream captures");
+}
+
+class FakeCudnnSees : public testing::Test {
+ protected:
+  FakeCuda fake_{{.has_cudnn = true}};
+  const cuda::cudnn::Api& api_ = FakeCudnn::table();
+  const BackendModule& module_ = *fake_.module();
+  ModuleDevice* device_ = nullptr;
+  void* tensor_ = nullptr;
+
+  void SetUp() override {
+    ASSERT_EQ(module_.open(&module_, 0, &device_), 0);
+    ASSERT_EQ(api_.create_descriptor(cuda::cudnn::Kind::tensor, &tensor_), 0);
+  }
+  void TearDown() override { module_.close(device_); }
+
+  int set_id(cuda::cudnn::Type type) {
+    const int64_t id = 1;
+    return api_.set(tensor_, cuda::cudnn::Name::tensor_id, type, 1, &id);
+  }
+  void expect_violation(const std::string& part) {
+    ASSERT_FALSE(fake_.violations().empty()) << "nothing was seen; expected: " << part;
+    EXPECT_NE(fake_.violations().front().find(part), std::string::npos)
+        << fake_.violations().front();
+  }
+};
+
+TEST_F(FakeCudnnSees, AnAttributeOfAnotherType) {
+  EXPECT_EQ(set_id(cuda::cudnn::Type::int64), 0);
+  EXPECT_TRUE(fake_.violations().empty());
+  EXPECT_NE(set_id(cuda::cudnn::Type::pointer), 0);
+  expect_violation("attribute 906 has another type");
+}
+TEST_F(FakeCudnnSees, AnAttributeThatIsMissing) {
+  EXPECT_EQ(set_id(cuda::cudnn::Type::int64), 0);
+  EXPECT_NE(api_.finalize(tensor_), 0);
+  expect_violation("attribute 901 is missing");
+}
+TEST_F(FakeCudnnSees, ADescriptorThatWasDestroyed) {
+  EXPECT_EQ(api_.destroy_descriptor(tensor_), 0);
+  EXPECT_TRUE(fake_.leaks().empty());
+  EXPECT_NE(set_id(cuda::cudnn::Type::int64), 0);
+  expect_violation("cudnnBackendSetAttribute with a descriptor that is not there");
+}
+TEST_F(FakeCudnnSees, WhatIsMadeWhileAStreamCaptures) {
+  Stream* stream = nullptr;
+  ASSERT_EQ(module_.create_stream(device_, &stream), 0);
+  module_.begin_capture(device_, stream);
+  void* handle = nullptr;
+  api_.create(&handle);
+  module_.end_capture(device_, stream, nullptr);
+  module_.destroy_stream(device_, stream);
+  expect_violation("cudnnCreate while a stream captures");
 }
 
 }  // namespace

@@ -103,6 +103,13 @@ FakeCudaOptions with(const Libraries& libraries) {
   return options;
 }
 
+// LeNet's layers are so small that own kernels would take them all.
+TrainerOptions options_with(const Libraries& libraries) {
+  TrainerOptions options = options_of("cuda");
+  if (libraries.has_cudnn) options.force = {{"conv2d_fwd", "cudnn"}};
+  return options;
+}
+
 std::string name_of(const testing::TestParamInfo<Libraries>& info) { return info.param.name; }
 
 class CudaTraining : public testing::TestWithParam<Libraries> {
@@ -122,7 +129,7 @@ class CudaTraining : public testing::TestWithParam<Libraries> {
 constexpr double kRounding = 1e-5;
 
 TEST_P(CudaTraining, HasTheLossesOfTheCpu) {
-  Trainer gpu(lenet(), options_of("cuda"));
+  Trainer gpu(lenet(), options_with(GetParam()));
   EXPECT_EQ(gpu.device().str(), "cuda:0");
   EXPECT_EQ(gpu.device_description(), "cuda:0: Fake GPU");
   const std::vector<double> on_gpu = train(gpu);
@@ -144,13 +151,13 @@ TEST_P(CudaTraining, ReplayHasTheBitsOfTheWalk) {
   std::string replayed;
   std::vector<double> losses;
   {
-    Trainer trainer(lenet(), options_of("cuda"));
+    Trainer trainer(lenet(), options_with(GetParam()));
     losses = train(trainer);
     replayed = bytes_of(trainer);
   }
   EXPECT_EQ(fake_.calls_of("cudaStreamBeginCapture"), 1);
   EXPECT_EQ(fake_.calls_of("cudaGraphLaunch"), kSteps - 1);
-  Trainer walking(lenet(), options_of("cuda"));
+  Trainer walking(lenet(), options_with(GetParam()));
   walking.set_stepwise([](const StepReport& report) { EXPECT_TRUE(report.is_finite); }, true);
   EXPECT_EQ(train(walking), losses);
   EXPECT_TRUE(bytes_of(walking) == replayed);
@@ -158,7 +165,7 @@ TEST_P(CudaTraining, ReplayHasTheBitsOfTheWalk) {
 }
 
 TEST_P(CudaTraining, AllocatesNothingBehindTheSecondStep) {
-  Trainer trainer(lenet(), options_of("cuda"));
+  Trainer trainer(lenet(), options_with(GetParam()));
   const std::vector<const char*> calls = {
       "cudaMalloc",      "cudaFree",         "cudaMallocHost",   "cudaFreeHost",
       "cudaEventCreate", "cudaStreamCreate", "cudaLaunchKernel", "cudaStreamBeginCapture"};
@@ -177,14 +184,15 @@ TEST_P(CudaTraining, AllocatesNothingBehindTheSecondStep) {
 }
 
 TEST_P(CudaTraining, MemoryIsAsPredicted) {
-  Trainer trainer(lenet(), options_of("cuda"));
+  Trainer trainer(lenet(), options_with(GetParam()));
   EXPECT_EQ(trainer.tensor_bytes(), trainer.plan().total_bytes);
 }
 
 // A plan with other addresses is recorded anew: a prediction for more samples moves the scratch memory.
 TEST_P(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
   const auto run = [](const std::string& device) {
-    Trainer trainer(lenet(), options_of(device));
+    Trainer trainer(lenet(),
+                    device == "cpu" ? options_of(device) : options_with(GetParam()));
     const std::vector<double> first = train(trainer);
     trainer.predict(Tensor({64, 1, 12, 12}, DType::u8));
     std::vector<double> losses = train(trainer);
@@ -272,7 +280,7 @@ Outcome train_with_error_at(int64_t call, const Libraries& libraries) {
   const int64_t before = fake.calls();
   if (call > 0) fake.fail_at(call);
   try {
-    Trainer trainer(lenet(), options_of("cuda"));
+    Trainer trainer(lenet(), options_with(libraries));
     train(trainer);
     outcome.calls_of_training = fake.calls() - before;
   } catch (const Error& e) {
