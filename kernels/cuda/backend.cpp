@@ -30,13 +30,14 @@ const char* name_of(const Api& api, int error) { return api.error_name(error); }
 
 // Keeps what a failed call was, and hands its status on.
 int check(const Api& api, int error, const char* call) {
-  if (error != 0) keep_error("%s: %s (%s)", call, name_of(api, error), api.error_description(error));
+  if (error != 0)
+    keep_error("%s: %s (%s)", call, name_of(api, error), api.error_description(error));
   return error;
 }
 int check_bytes(const Api& api, int error, const char* call, int64_t bytes) {
   if (error != 0) {
-    keep_error("%s of %lld bytes: %s (%s)", call, static_cast<long long>(bytes), name_of(api, error),
-        api.error_description(error));
+    keep_error("%s of %lld bytes: %s (%s)", call, static_cast<long long>(bytes),
+               name_of(api, error), api.error_description(error));
   }
   return error;
 }
@@ -113,7 +114,7 @@ int device_count(const BackendModule* table, int32_t* count) {
       keep_error("there is no NVIDIA driver");
     } else if (error == kInsufficientDriver) {
       keep_error("the NVIDIA driver is too old: it supports CUDA %d.%d, and CUDA %d.%d is needed",
-          driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     } else {
       keep_error("the NVIDIA driver finds no GPU");
     }
@@ -148,7 +149,8 @@ int device_info(const BackendModule* table, int32_t index, ModuleDeviceInfo* inf
 }
 
 int enter(ModuleDevice* device) {
-  if (int e = check(*device->api, device->api->set_device(device->index), "cudaSetDevice")) return e;
+  if (int e = check(*device->api, device->api->set_device(device->index), "cudaSetDevice"))
+    return e;
   set_entered_device(device);
   return 0;
 }

@@ -15,7 +15,7 @@ struct Parts {
   const char* version;           // of tanul
   const int32_t* architectures;  // that code was built for: 75, 80, …, ascending
   int32_t architecture_count;
-  int32_t ptx;  // the architecture whose PTX is in the module; 0: none
+  int32_t ptx;                               // the architecture whose PTX is in the module; 0: none
   const LibraryTables& (*find_libraries)();  // looks for them when it is called first
 };
 

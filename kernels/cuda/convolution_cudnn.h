@@ -110,11 +110,12 @@ struct Forward {
     const FinishOutput f{plane_of(args.params_as<Params>()).activation};
     const Operand& y = args.out[0];
     if (const float* b = input_or_null(args, 2)) {
-      return launch_map_broadcast(stream, y, y, y.as<float>(),
-                                  Extents::of_channels(y.dims[1], y), b, y.as<float>(), f);
+      return launch_map_broadcast(stream, y, y, y.as<float>(), Extents::of_channels(y.dims[1], y),
+                                  b, y.as<float>(), f);
     }
     if (f.activation == ActivationKind::none) return 0;
-    return launch_map(stream, f, y.elems(), y.as<float>(), static_cast<const float*>(y.as<float>()));
+    return launch_map(stream, f, y.elems(), y.as<float>(),
+                      static_cast<const float*>(y.as<float>()));
   }
 };
 
@@ -143,9 +144,8 @@ struct BackwardWeights {
     return {args.in[0].as<float>(), args.out[0].as<float>(), args.in[1].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs& args) {
-    return args.out[1].present()
-               ? BiasGradient(args.in[1], args.out[1], args).workspace_bytes()
-               : 0;
+    return args.out[1].present() ? BiasGradient(args.in[1], args.out[1], args).workspace_bytes()
+                                 : 0;
   }
   static int finish(Stream* stream, const StepArgs& args) {
     return args.out[1].present() ? BiasGradient(args.in[1], args.out[1], args).launch(stream) : 0;

@@ -15,7 +15,7 @@ constexpr int64_t kMostWorkspaceBytes = int64_t{1} << 30;
 
 const Preparation kNotPrepared{"", "cudnnBackendExecute of a convolution that was not prepared", 0};
 
-std::string text_of(const Api& api, const char* call, int status) {
+std::string text_of(const cudnn::Api& api, const char* call, int status) {
   return std::string(call) + ": " + api.status_name(status);
 }
 
@@ -31,7 +31,7 @@ bool is_refusal(int status) {
 // met: which of the two is kept in the preparation.
 class Convolutions::Builder {
  public:
-  Builder(const Api& api, Handle& handle, Convolution& result)
+  Builder(const cudnn::Api& api, Handle& handle, Convolution& result)
       : api_(api), handle_(handle), result_(result) {}
 
   bool build(const ConvolutionShape& shape) {
@@ -193,8 +193,7 @@ class Convolutions::Builder {
 
   bool try_out(Descriptor config) {
     Descriptor plan = nullptr;
-    if (!make(Kind::execution_plan, plan) ||
-        !set(plan, Name::plan_handle, Type::handle, handle_) ||
+    if (!make(Kind::execution_plan, plan) || !set(plan, Name::plan_handle, Type::handle, handle_) ||
         !set(plan, Name::plan_config, Type::descriptor, config)) {
       return false;
     }
@@ -211,7 +210,7 @@ class Convolutions::Builder {
     return true;
   }
 
-  const Api& api_;
+  const cudnn::Api& api_;
   Handle& handle_;
   Convolution& result_;
 };

@@ -48,7 +48,8 @@ constexpr int kDescBiasPointer = 8;
 constexpr uint32_t kEpilogueDefault = 1;
 constexpr uint32_t kEpilogueRelu = 2;
 constexpr uint32_t kEpilogueBias = 4;
-constexpr uint32_t kEpilogueBiasGradientB = 512;  // sums over the depth, one for each column of op(B)
+constexpr uint32_t kEpilogueBiasGradientB =
+    512;  // sums over the depth, one for each column of op(B)
 
 // Attributes of a Preference.
 constexpr int kPreferenceMaxWorkspaceBytes = 1;  // uint64_t
@@ -82,8 +83,7 @@ struct Api {
   int (*matmul)(Handle handle, MatmulDesc desc, const void* alpha, const void* a,
                 MatrixLayout a_layout, const void* b, MatrixLayout b_layout, const void* beta,
                 const void* c, MatrixLayout c_layout, void* d, MatrixLayout d_layout,
-                const Algorithm* algorithm, void* workspace, size_t workspace_bytes,
-                void* stream);
+                const Algorithm* algorithm, void* workspace, size_t workspace_bytes, void* stream);
 };
 
 }  // namespace tanul::cuda::cublaslt

@@ -71,7 +71,8 @@ static_assert(kCrossCorrelation == CUDNN_CROSS_CORRELATION);
 static_assert(kHeuristicsA == CUDNN_HEUR_MODE_A);
 static_assert(kHeuristicsFallback == CUDNN_HEUR_MODE_FALLBACK);
 static_assert(kNoteTensorCore == static_cast<int>(CUDNN_NUMERICAL_NOTE_TENSOR_CORE));
-static_assert(kNoteDownConvertsInputs == static_cast<int>(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
+static_assert(kNoteDownConvertsInputs ==
+              static_cast<int>(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
 static_assert(kNoteReducedPrecisionReduction ==
               static_cast<int>(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION));
 static_assert(kNoteFft == static_cast<int>(CUDNN_NUMERICAL_NOTE_FFT));
@@ -83,7 +84,8 @@ static_assert(is(Kind::engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR));
 static_assert(is(Kind::engine_config, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
 static_assert(is(Kind::engine_heuristics, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR));
 static_assert(is(Kind::execution_plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR));
-static_assert(is(Kind::convolution_forward, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR));
+static_assert(is(Kind::convolution_forward,
+                 CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR));
 static_assert(is(Kind::convolution_backward_filter,
                  CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR));
 static_assert(is(Kind::convolution_backward_data,

@@ -18,7 +18,7 @@ constexpr uint32_t kEpiloguesWithBias = kEpilogueBias | kEpilogueBiasGradientB;
 
 const Preparation kNotPrepared{"", "cublasLtMatmul of a product that was not prepared", 0};
 
-std::string text_of(const Api& api, const char* call, int status) {
+std::string text_of(const cublaslt::Api& api, const char* call, int status) {
   return std::string(call) + ": " + api.status_name(status) + " (" + api.status_text(status) + ")";
 }
 
@@ -40,8 +40,7 @@ const Preparation& Products::prepare(const ProductShape& shape) {
   if (product.is_ready || product.preparation.why_not() != nullptr) return product.preparation;
   free(product);  // what a failure left
   product.preparation = {};
-  product.is_ready =
-      open(product.preparation) && describe(shape, product) && choose(product);
+  product.is_ready = open(product.preparation) && describe(shape, product) && choose(product);
   return product.preparation;
 }
 
@@ -57,13 +56,12 @@ bool Products::open(Preparation& preparation) {
     return is_good(api_.set_preference(preference_, attribute, &value, sizeof value),
                    "cublasLtMatmulPreferenceSetAttribute", preparation);
   };
-  is_open_ = (handle_ != nullptr ||
-              is_good(api_.create(&handle_), "cublasLtCreate", preparation)) &&
-             (preference_ != nullptr ||
-              is_good(api_.create_preference(&preference_), "cublasLtMatmulPreferenceCreate",
-                      preparation)) &&
-             set(kPreferenceMaxWorkspaceBytes, kMostWorkspaceBytes) &&
-             set(kPreferenceReductionSchemes, kReductionInWorkspace);
+  is_open_ =
+      (handle_ != nullptr || is_good(api_.create(&handle_), "cublasLtCreate", preparation)) &&
+      (preference_ != nullptr || is_good(api_.create_preference(&preference_),
+                                         "cublasLtMatmulPreferenceCreate", preparation)) &&
+      set(kPreferenceMaxWorkspaceBytes, kMostWorkspaceBytes) &&
+      set(kPreferenceReductionSchemes, kReductionInWorkspace);
   for (int operand = kPreferenceAlignmentA; operand <= kPreferenceAlignmentD; ++operand) {
     is_open_ = is_open_ && set(operand, kOperandAlignment);
   }
@@ -133,19 +131,18 @@ int Products::launch(const ProductShape& shape, const ProductOperands& operands,
   };
   if (operands.bias != nullptr) {
     // Layers of one shape share what was prepared.
-    if (int e = check(api_.set_desc(product.desc, kDescBiasPointer, &operands.bias,
-                                    sizeof operands.bias),
-                      "cublasLtMatmulDescSetAttribute")) {
+    if (int e = check(
+            api_.set_desc(product.desc, kDescBiasPointer, &operands.bias, sizeof operands.bias),
+            "cublasLtMatmulDescSetAttribute")) {
       return e;
     }
   }
   const float one = 1, zero = 0;
-  return check(
-      api_.matmul(handle_, product.desc, &one, operands.a, product.a, operands.b, product.b, &zero,
-                  operands.d, product.d, operands.d, product.d, &product.algorithm,
-                  aligned_workspace(args),
-                  static_cast<size_t>(product.preparation.workspace_bytes), stream),
-      "cublasLtMatmul");
+  return check(api_.matmul(handle_, product.desc, &one, operands.a, product.a, operands.b,
+                           product.b, &zero, operands.d, product.d, operands.d, product.d,
+                           &product.algorithm, aligned_workspace(args),
+                           static_cast<size_t>(product.preparation.workspace_bytes), stream),
+               "cublasLtMatmul");
 }
 
 }  // namespace tanul::cuda

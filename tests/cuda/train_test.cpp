@@ -117,7 +117,9 @@ class CudaTraining : public testing::TestWithParam<Libraries> {
   FakeCuda fake_{with(GetParam())};
   ModuleInPlace in_place_{fake_.module()};
 
-  void SetUp() override { fake_.cublaslt().options.has_bias_gradient = GetParam().has_bias_gradient; }
+  void SetUp() override {
+    fake_.cublaslt().options.has_bias_gradient = GetParam().has_bias_gradient;
+  }
   void TearDown() override {
     EXPECT_EQ(text_of(fake_.violations()), "");
     EXPECT_EQ(text_of(fake_.leaks()), "");
@@ -191,8 +193,7 @@ TEST_P(CudaTraining, MemoryIsAsPredicted) {
 // A plan with other addresses is recorded anew: a prediction for more samples moves the scratch memory.
 TEST_P(CudaTraining, ARecordingDoesNotOutliveItsAddresses) {
   const auto run = [](const std::string& device) {
-    Trainer trainer(lenet(),
-                    device == "cpu" ? options_of(device) : options_with(GetParam()));
+    Trainer trainer(lenet(), device == "cpu" ? options_of(device) : options_with(GetParam()));
     const std::vector<double> first = train(trainer);
     trainer.predict(Tensor({64, 1, 12, 12}, DType::u8));
     std::vector<double> losses = train(trainer);

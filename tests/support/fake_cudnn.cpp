@@ -341,7 +341,8 @@ struct FakeCudnnApi {
       case Name::heuristics_results: return get_results(*object, room, count, values);
       case Name::config_engine: {
         Object* engine = active->find(*static_cast<void**>(values), name);
-        if (engine == nullptr || engine->kind != Kind::engine) return broken("no room for an engine");
+        if (engine == nullptr || engine->kind != Kind::engine)
+          return broken("no room for an engine");
         engine->engine = object->engine;
         *count = 1;
         return 0;
@@ -371,11 +372,13 @@ struct FakeCudnnApi {
     if (is_fallback) engines = {kDoesNotFit};
     if (active->options.has_engines && is_grouped == is_fallback) engines.push_back(kGood);
     *count = static_cast<int64_t>(engines.size());
-    if (room == 0) return 0;
+    if (room == 0) {
+      *count += 3;  // at most
+      return 0;
+    }
     *count = std::min(*count, room);
     for (int64_t i = 0; i < *count; ++i) {
-      Object* config =
-          active->find(static_cast<void**>(values)[i], "cudnnBackendGetAttribute");
+      Object* config = active->find(static_cast<void**>(values)[i], "cudnnBackendGetAttribute");
       if (config == nullptr || config->kind != Kind::engine_config) {
         return broken("no room for a configuration");
       }
@@ -394,8 +397,7 @@ struct FakeCudnnApi {
     const Object* pack = fake.find(pack_handle, name);
     if (stream == fake.handles_.end() || plan == nullptr || pack == nullptr) return kBadParam;
     if (!plan->is_finalized || !pack->is_finalized) return broken("what runs is not finalized");
-    Problem problem =
-        problem_of(fake.child(fake.objects_.at(plan->graph), Name::graph_operations));
+    Problem problem = problem_of(fake.child(fake.objects_.at(plan->graph), Name::graph_operations));
     problem.engine = plan->engine;
     problem.run = ++fake.runs_;
     problem.workspace_bytes = plan->workspace_bytes;

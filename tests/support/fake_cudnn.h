@@ -51,9 +51,9 @@ class FakeCudnn {
     cuda::cudnn::Kind kind;
     bool is_finalized = false;
     std::map<cuda::cudnn::Name, Attribute> attributes;
-    int engine = -1;               // of a configuration or engine that the heuristics gave
-    intptr_t graph = 0;            // that it is for
-    int64_t workspace_bytes = 0;   // of a plan
+    int engine = -1;              // of a configuration or engine that the heuristics gave
+    intptr_t graph = 0;           // that it is for
+    int64_t workspace_bytes = 0;  // of a plan
   };
 
   bool begin(const char* name, bool makes_or_frees);
