@@ -5,6 +5,7 @@
 #include <tanul/augment.h>
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -16,6 +17,9 @@ struct StepOptions {
   int64_t batch = 0;  // 0: the model file's
   int threads = 0;    // 0: all processors
   std::string device = "auto";
+  // Of `step`, each in turn; empty: the ones above.
+  std::vector<int64_t> batches;
+  std::vector<std::string> devices;
   double seconds = 2;
   int repeats = 7;
   bool as_json = false;
@@ -25,10 +29,20 @@ struct StepOptions {
   bool with_evaluation = true;
 };
 
-// images_per_s (median), repeats, first_step_s, peak_rss_mib, ….
+// images_per_s (median), repeats, first_step_s, peak_rss_mib, tensor_mib (on the device), joules_per_image
+// or, in `energy`, why there is no such number, ….
 nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& options);
+
+// time_steps for every model, batch and device. Rows behind the first of a model and batch have
+// speed_up, against that one, and `check`: the losses of the first steps against its own, within what
+// float32 allows. What differs by more is returned as text.
+std::vector<std::string> time_all_steps(
+    const StepOptions& options,
+    const std::function<void(const nlohmann::ordered_json& row)>& on_row);
 void print_step_head();
-void print_step_row(const nlohmann::ordered_json& result);
+void print_step_row(const nlohmann::ordered_json& row);
+// A chart of images a second, as SVG.
+std::string step_chart(const std::vector<nlohmann::ordered_json>& rows);
 
 // The losses of the first `steps` steps on the random batch, and, unless `with_evaluation` is false, in
 // evaluation before and after them.

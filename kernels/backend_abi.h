@@ -40,6 +40,10 @@ struct StepBlock {
   // Above 0: the momentum (SGD and its kin) or beta1 (Adam and its kin) of this step, in place of the
   // optimizer's own: for schedules that move it. 0: the optimizer's own.
   float momentum;
+  // Of batches that gather_rows takes from a data set on the device: the place of the first sample in the
+  // order of the epoch, and the epoch (from 0), on which the augmentation depends.
+  int64_t first = 0;
+  uint32_t epoch = 0;
 };
 
 struct StepArgs {
@@ -84,6 +88,8 @@ struct Implementation {
   // False: two launches with the same data may differ in their last bits (float atomics). Only taken with
   // TrainerOptions::deterministic = false.
   bool is_deterministic = true;
+  // Of the code that runs on the device, see ModuleDeviceInfo: 80 is refused on sm_75. 0: runs anywhere.
+  int32_t least_architecture = 0;
 };
 
 struct ImplementationList {

@@ -19,18 +19,21 @@ using cuda::gemm::Tile32x32;
 using cuda::gemm::Tile64x64;
 
 const Implementation kForward[] = {
+    conv_cudnn::cudnn_tf32<conv_cudnn::Forward<Conv3dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::Forward<Conv3dParams>>(),
     implicit_gemm<Forward<3>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<Forward<3>, Tile32x128, int32_t>("implicit_gemm_32x128"),
     implicit_gemm<Forward<3>, Tile64x64, int32_t>("implicit_gemm_64x64"),
     implicit_gemm<Forward<3>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
 const Implementation kBackwardData[] = {
+    conv_cudnn::cudnn_tf32<conv_cudnn::BackwardData<Conv3dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardData<Conv3dParams>>(),
     implicit_gemm<BackwardData<3>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardData<3>, Tile32x128, int32_t>("implicit_gemm_32x128"),
     implicit_gemm<BackwardData<3>, Tile64x64, int32_t>("implicit_gemm_64x64"),
     implicit_gemm<BackwardData<3>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
 const Implementation kBackwardWeights[] = {
+    conv_cudnn::cudnn_tf32<conv_cudnn::BackwardWeights<Conv3dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardWeights<Conv3dParams>>(),
     implicit_gemm<BackwardWeights<3>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardWeights<3>, Tile32x32, int32_t>("implicit_gemm_32x32"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/backend.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <new>
@@ -9,6 +10,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/last_error.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/small_copies.h"
 
 namespace tanul {
 
@@ -138,7 +140,8 @@ int device_info(const BackendModule* table, int32_t index, ModuleDeviceInfo* inf
   info->minor = properties.minor;
   info->multiprocessors = properties.multiprocessors;
   info->memory_bytes = properties.memory_bytes;
-  if (!has_code_for(parts, properties.major, properties.minor)) {
+  info->architecture = architecture_for(parts, properties.major, properties.minor);
+  if (info->architecture == 0) {
     char built[96];
     write_architectures(parts, built, sizeof built);
     std::snprintf(info->why_not, sizeof info->why_not,
@@ -237,6 +240,16 @@ int copy(ModuleDevice* device, void* to, const void* from, int64_t bytes, Module
                      device->api->copy(to, from, static_cast<size_t>(bytes),
                                        static_cast<CopyKind>(which), handle_of(stream)),
                      kCalls[which], bytes);
+}
+
+int put(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream) {
+  if (int e = enter(device)) return e;
+  return check(*device->api, launch_put(stream, to, from, bytes), "cudaLaunchKernel");
+}
+
+int fetch(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream) {
+  if (int e = enter(device)) return e;
+  return check(*device->api, launch_fetch(stream, to, from, bytes), "cudaLaunchKernel");
 }
 
 int fill_zero(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream) {
@@ -377,12 +390,14 @@ int32_t is_out_of_memory(const BackendModule*, int status) { return status == kM
 
 }  // namespace
 
-bool has_code_for(const Parts& parts, int32_t major, int32_t minor) {
+int32_t architecture_for(const Parts& parts, int32_t major, int32_t minor) {
+  int32_t newest = 0;
   for (int32_t i = 0; i < parts.architecture_count; ++i) {
     const int32_t built = parts.architectures[i];
-    if (built / 10 == major && built % 10 <= minor) return true;
+    if (built / 10 == major && built % 10 <= minor) newest = std::max(newest, built);
   }
-  return parts.ptx > 0 && parts.ptx <= major * 10 + minor;
+  if (newest > 0) return newest;
+  return parts.ptx <= major * 10 + minor ? parts.ptx : 0;
 }
 
 Module make_module(const Parts& parts) {
@@ -404,6 +419,8 @@ Module make_module(const Parts& parts) {
   table.allocate_pinned = allocate_pinned;
   table.release_pinned = release_pinned;
   table.copy = copy;
+  table.put = put;
+  table.fetch = fetch;
   table.fill_zero = fill_zero;
   table.create_stream = create_stream;
   table.destroy_stream = destroy_stream;

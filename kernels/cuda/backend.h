@@ -19,9 +19,10 @@ struct Parts {
   const LibraryTables& (*find_libraries)();  // looks for them when it is called first
 };
 
-// Can code for these architectures run on a GPU of compute capability major.minor? Code for sm_XY runs
-// where X is the same and Y at most the GPU's; PTX is translated for any GPU that is not older.
-bool has_code_for(const Parts& parts, int32_t major, int32_t minor);
+// The architecture of the code that a GPU of compute capability major.minor runs; 0: there is none. Code
+// for sm_XY runs where X is the same and Y at most the GPU's, and the newest of it is taken; PTX is
+// translated for any GPU that is not older and has none.
+int32_t architecture_for(const Parts& parts, int32_t major, int32_t minor);
 
 struct Module {
   BackendModule table;  // the first member: functions get a pointer to it

@@ -14,6 +14,7 @@
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/fused_activation.h"
+#include "kernels/cuda/mma.h"
 #include "kernels/cuda/operands.h"
 
 namespace tanul::cuda::conv_cudnn {
@@ -177,6 +178,14 @@ int launch(Stream* stream, const StepArgs& args) {
 template <class Step>
 constexpr Implementation cudnn() {
   return {"cudnn", supports<Step, false>, workspace_bytes<Step, false>, launch<Step, false>};
+}
+template <class Step>
+constexpr Implementation cudnn_tf32() {
+  Implementation made{"cudnn_tf32", supports<Step, true>, workspace_bytes<Step, true>,
+                      launch<Step, true>};
+  made.multiplies_in = Precision::tf32;
+  made.least_architecture = kTensorCoreArchitecture;
+  return made;
 }
 
 }  // namespace tanul::cuda::conv_cudnn

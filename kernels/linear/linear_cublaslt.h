@@ -7,6 +7,7 @@
 //   bwd_weights  dw^T [C, K] = x^T dy, and db = sums of dy over the depth: in the epilogue where the library
 //                can, otherwise by the kernels of reduce_sum
 //
+// "cublaslt_tf32" and its kin may round the operands to that format.
 // Numerics and determinism: see products.h. What its ReLU makes of NaN is the library's to say.
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "kernels/cuda/bias_gradient.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernel.h"
+#include "kernels/cuda/mma.h"
 #include "kernels/cuda/operands.h"
 #include "kernels/cuda/products.h"
 #include "kernels/linear/linear.h"
@@ -144,15 +146,29 @@ int launch_weights(Stream* stream, const StepArgs& args) {
 
 struct BackwardWeights {};
 
-template <class Step, int kComputeType>
-constexpr Implementation implementation(const char* name) {
-  if constexpr (std::is_same_v<Step, BackwardWeights>) {
-    return {name, supports_weights<kComputeType>, workspace_bytes_weights<kComputeType>,
-            launch_weights<kComputeType>};
-  } else {
-    return {name, supports<Step, kComputeType>, workspace_bytes<Step, kComputeType>,
-            launch<Step, kComputeType>};
+// cuBLASLt may take a wider format than it is allowed to.
+constexpr int compute_type_of(Precision precision) {
+  switch (precision) {
+    case Precision::fp32: return cuda::cublaslt::kCompute32F;
+    case Precision::tf32: return cuda::cublaslt::kCompute32FFastTf32;
+    case Precision::bf16: return cuda::cublaslt::kCompute32FFast16BF;
+    case Precision::fp16: return cuda::cublaslt::kCompute32FFast16F;
   }
+  return cuda::cublaslt::kCompute32F;
+}
+
+template <class Step, Precision kPrecision>
+constexpr Implementation cublaslt(const char* name) {
+  constexpr int kType = compute_type_of(kPrecision);
+  Implementation made{};
+  if constexpr (std::is_same_v<Step, BackwardWeights>) {
+    made = {name, supports_weights<kType>, workspace_bytes_weights<kType>, launch_weights<kType>};
+  } else {
+    made = {name, supports<Step, kType>, workspace_bytes<Step, kType>, launch<Step, kType>};
+  }
+  made.multiplies_in = kPrecision;
+  if (kPrecision != Precision::fp32) made.least_architecture = cuda::kTensorCoreArchitecture;
+  return made;
 }
 
 }  // namespace tanul::linear_cublaslt

@@ -101,8 +101,7 @@ TEST(RealCudnn, HasEnginesForWellKnownLayers) {
     for (const auto kind : {ConvolutionKind::forward, ConvolutionKind::backward_data,
                             ConvolutionKind::backward_weights}) {
       for (const bool rounds_to_tf32 : {false, true}) {
-        const cuda::Preparation& made =
-            convolutions.prepare(shape_of(layer, kind, rounds_to_tf32));
+        const cuda::Preparation& made = convolutions.prepare(shape_of(layer, kind, rounds_to_tf32));
         EXPECT_EQ(made.failure + made.refusal, "")
             << layer.name << ", kind " << static_cast<int>(kind);
         EXPECT_LE(made.workspace_bytes, int64_t{1} << 30) << layer.name;
@@ -117,8 +116,7 @@ TEST(RealCudnn, RefusesWhatDoesNotFitTogether) {
   if (real.version() < 90800) GTEST_SKIP() << "cuDNN " << real.version() << " needs a GPU for that";
   const Api api = table_without_gpu();
   cuda::Convolutions convolutions(api);
-  ConvolutionShape shape =
-      shape_of({"", 4, 8, 9, 8, 3, 1, 1, 1}, ConvolutionKind::forward, false);
+  ConvolutionShape shape = shape_of({"", 4, 8, 9, 8, 3, 1, 1, 1}, ConvolutionKind::forward, false);
   shape.y[2] = 5;  // 9 rows fit
   const cuda::Preparation& made = convolutions.prepare(shape);
   EXPECT_EQ(made.failure, "");

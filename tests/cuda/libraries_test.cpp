@@ -29,6 +29,7 @@ Model perceptron() {
 std::vector<StepInfo> steps_of(const std::string& op) {
   TrainerOptions options;
   options.device = "cuda";
+  options.tune = false;  // the order of the lists
   options.batch = 4;
   options.optimizer = Adam{};
   Trainer trainer(perceptron(), options);
@@ -97,6 +98,7 @@ TEST(CublasLt, IsAskedOnceForAShape) {
   const ModuleInPlace in_place(fake.module());
   TrainerOptions options;
   options.device = "cuda";
+  options.tune = false;  // the order of the lists
   options.batch = 4;
   Trainer trainer(perceptron(), options);
   const int64_t asked = fake.calls_of("cublasLtMatmulAlgoGetHeuristic");
@@ -116,6 +118,7 @@ std::vector<StepInfo> convolution_steps() {
   m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
   TrainerOptions options;
   options.device = "cuda";
+  options.tune = false;  // the order of the lists
   options.batch = 2;
   Trainer trainer(m.build(), options);
   std::vector<StepInfo> steps;
@@ -159,6 +162,143 @@ TEST(Cudnn, IsRefusedWhereAllItsEnginesBreakAPromise) {
   }
   EXPECT_TRUE(fake.violations().empty());
   EXPECT_TRUE(fake.leaks().empty());
+}
+
+// --- training -------------------------------------------------------------------------------------
+
+constexpr int kSteps = 5;
+constexpr int64_t kBatch = 4;
+
+struct Found {
+  const char* name;
+  bool has_cublaslt = true, has_bias_gradient = true, has_cudnn = true;
+};
+std::string name_of(const testing::TestParamInfo<Found>& info) { return info.param.name; }
+
+Model lenet() {
+  ModelBuilder m("lenet");
+  Var x = m.input({1, 12, 12});
+  x = m.max_pool2d(m.relu(m.conv2d(x, {.out = 4, .kernel = 3, .pad = 1})), {.kernel = 2});
+  x = m.max_pool2d(m.tanh(m.conv2d(x, {.out = 6, .kernel = 3})), {.kernel = 2});
+  x = m.relu(m.linear(m.flatten(x), {.out = 12}));
+  m.softmax_cross_entropy(m.linear(x, {.out = 3}));
+  return m.build();
+}
+
+DataView images(int64_t count) {
+  Tensor samples({count, 1, 12, 12}, DType::u8);
+  Tensor labels({count}, DType::i32);
+  for (int64_t i = 0; i < count * 144; ++i) {
+    samples.data<uint8_t>()[i] = static_cast<uint8_t>(i * i % 251);
+  }
+  for (int64_t i = 0; i < count; ++i) labels.data<int32_t>()[i] = static_cast<int32_t>(i % 3);
+  return DataView(samples, labels);
+}
+
+TrainerOptions options_on(const std::string& device, const Found& found) {
+  TrainerOptions options;
+  options.device = device;
+  options.batch = kBatch;
+  options.optimizer = Sgd{0.1f, 0.9f};
+  options.tune = false;
+  options.precise_convolutions = true;
+  // Its layers are so small that own kernels would take all of the forward pass.
+  if (device == "cuda" && found.has_cudnn) options.force = {{"conv2d_fwd", "cudnn"}};
+  return options;
+}
+
+// The parameters behind kSteps steps.
+std::vector<float> trained(Trainer& trainer) {
+  trainer.train_epoch(images(kSteps * kBatch));
+  std::vector<float> values;
+  for (const auto& [name, tensor] : trainer.state().tensors) {
+    if (tensor.dtype() != DType::f32) continue;
+    values.insert(values.end(), tensor.data<float>(), tensor.data<float>() + tensor.elems());
+  }
+  return values;
+}
+
+class TrainingByLibraries : public testing::TestWithParam<Found> {};
+
+TEST_P(TrainingByLibraries, IsThatOfTheCpuAndReplaysItsBits) {
+  FakeCuda fake({.has_cublaslt = GetParam().has_cublaslt, .has_cudnn = GetParam().has_cudnn});
+  fake.cublaslt().options.has_bias_gradient = GetParam().has_bias_gradient;
+  const ModuleInPlace in_place(fake.module());
+  std::vector<float> replayed, walked;
+  {
+    Trainer trainer(lenet(), options_on("cuda", GetParam()));
+    replayed = trained(trainer);
+    EXPECT_GT(fake.calls_of("cudaGraphLaunch"), 0);
+    const int64_t made = fake.calls_of("cublasLtMatmulDescCreate");
+    const int64_t planned = fake.calls_of("cudnnBackendCreateDescriptor");
+    trainer.train_epoch(images(kSteps * kBatch));
+    EXPECT_EQ(fake.calls_of("cublasLtMatmulDescCreate"), made);
+    EXPECT_EQ(fake.calls_of("cudnnBackendCreateDescriptor"), planned);
+  }
+  {
+    Trainer trainer(lenet(), options_on("cuda", GetParam()));
+    trainer.set_stepwise([](const StepReport& report) { EXPECT_TRUE(report.is_finite); }, true);
+    walked = trained(trainer);
+  }
+  EXPECT_EQ(replayed, walked);
+  Trainer cpu(lenet(), options_on("cpu", GetParam()));
+  const std::vector<float> on_cpu = trained(cpu);
+  ASSERT_EQ(replayed.size(), on_cpu.size());
+  for (size_t i = 0; i < on_cpu.size(); ++i) ASSERT_NEAR(replayed[i], on_cpu[i], 1e-5) << i;
+  EXPECT_TRUE(fake.violations().empty()) << fake.violations().front();
+  EXPECT_TRUE(fake.leaks().empty()) << fake.leaks().front();
+}
+
+INSTANTIATE_TEST_SUITE_P(With, TrainingByLibraries,
+                         testing::Values(Found{"both"}, Found{"cublaslt", true, true, false},
+                                         Found{"plain_cublaslt", true, false, false},
+                                         Found{"cudnn", false, true, true}),
+                         name_of);
+
+// --- an error in each call of a library -------------------------------------------------------------
+
+struct Outcome {
+  std::string error;  // of the training; "" where it came through
+  int64_t calls_of_training = 0;
+  std::string failed_call;
+};
+
+Outcome train_with_error_at(int64_t call) {
+  Outcome outcome;
+  FakeCuda fake({.runs_kernels = false, .has_cublaslt = true, .has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  const int64_t before = fake.calls();
+  if (call > 0) fake.fail_at(call);
+  try {
+    Trainer trainer(lenet(), options_on("cuda", Found{}));
+    trainer.train_epoch(images(3 * kBatch));
+    outcome.calls_of_training = fake.calls() - before;
+  } catch (const Error& e) {
+    outcome.error = e.what();
+  }
+  outcome.failed_call = fake.failed_call();
+  EXPECT_TRUE(fake.violations().empty()) << fake.violations().front();
+  EXPECT_TRUE(fake.leaks().empty()) << fake.leaks().front();
+  return outcome;
+}
+
+TEST(LibraryErrors, InAnyCallEndInAnErrorThatNamesIt) {
+  const Outcome good = train_with_error_at(0);
+  ASSERT_EQ(good.error, "");
+  int of_libraries = 0;
+  for (int64_t call = 1; call <= good.calls_of_training && !HasFailure(); ++call) {
+    const Outcome outcome = train_with_error_at(call);
+    SCOPED_TRACE(fmt::format("call {}, {}: {}", call, outcome.failed_call, outcome.error));
+    if (outcome.failed_call.rfind("cu", 0) == 0 && outcome.failed_call.rfind("cuda", 0) != 0) {
+      ++of_libraries;
+      EXPECT_NE(outcome.error.find(outcome.failed_call + ": CU"), std::string::npos);
+      EXPECT_NE(outcome.error.find("of layer \""), std::string::npos);
+      EXPECT_EQ(outcome.error.find('\n'), std::string::npos);
+    } else {
+      EXPECT_NE(outcome.error, "");
+    }
+  }
+  EXPECT_GT(of_libraries, 300);
 }
 
 TEST(LibraryFiles, ThatAreNotThereOrLackFunctions) {

@@ -13,6 +13,7 @@
 #include "kernels/op.h"
 #include "ops/cases.h"
 #include "support/bounds.h"
+#include "support/gpu_under_test.h"
 #include "support/op_graph.h"
 #include "support/step_runner.h"
 
@@ -72,6 +73,8 @@ std::vector<Step> steps_of(const OpCase& op_case, OpKind kind, const Fill* fill)
   RefContext context;
   context.seed = 12345678901;
   context.step = 3;
+  context.first = 2;
+  context.epoch = 5;
   RefInterpreter interpreter(graph.graph, context);
   feed_case(interpreter, graph, op_case, fill);
   for (const Node& node : graph.graph.nodes) {
@@ -261,6 +264,13 @@ std::string implementation_name(const testing::TestParamInfo<Named>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Implementations,
                          testing::ValuesIn(all_implementations(&cpu_device())),
+                         implementation_name);
+// On the device that TANUL_TEST_DEVICE names; usually none.
+std::vector<Named> on_the_gpu() {
+  GpuUnderTest* gpu = GpuUnderTest::get();
+  return all_implementations(gpu != nullptr ? &gpu->test_device() : nullptr);
+}
+INSTANTIATE_TEST_SUITE_P(Gpu, Implementations, testing::ValuesIn(on_the_gpu()),
                          implementation_name);
 #ifdef TANUL_EMULATE_CUDA
 INSTANTIATE_TEST_SUITE_P(Cuda, Implementations,

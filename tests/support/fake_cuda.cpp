@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
@@ -431,7 +432,9 @@ struct FakeCudaApi {
     state->stream = number(stream);
     return active->queue(stream, "cudaEventRecord", {[which, version, &fake = *active] {
                            const auto found = fake.events_.find(which);
-                           if (found != fake.events_.end()) found->second.completed = version;
+                           if (found == fake.events_.end()) return;
+                           found->second.completed = version;
+                           found->second.kernels_run = fake.kernels_run_;
                          }});
   }
   static int wait(void* stream, void* event) {
@@ -456,7 +459,7 @@ struct FakeCudaApi {
     if (!first->has_timing || !last->has_timing) {
       return active->broken(kInvalidHandle, "cudaEventElapsedTime of events without timing");
     }
-    *milliseconds = 1;
+    *milliseconds = static_cast<float>(last->kernels_run - first->kernels_run);
     return 0;
   }
 
@@ -596,6 +599,8 @@ FakeCuda::FakeCuda(const FakeCudaOptions& options) : options_(options) {
   if (active != nullptr) throw std::logic_error("two fake devices at once");
   active = this;
   ++fakes_made;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME")) cache_folder_ = cache;
+  ::setenv("XDG_CACHE_HOME", "/dev/null", 1);
   static const int32_t kArchitectures[] = {75, 80, 86, 89, 90};
   static cuda::LibraryTables found;
   found = {options.has_cublaslt ? &FakeCublasLt::table() : nullptr,
@@ -607,6 +612,11 @@ FakeCuda::FakeCuda(const FakeCudaOptions& options) : options_(options) {
 FakeCuda::~FakeCuda() {
   for (const auto& [memory, allocation] : allocations_) {
     ::munmap(allocation.mapping, allocation.mapping_bytes);
+  }
+  if (cache_folder_) {
+    ::setenv("XDG_CACHE_HOME", cache_folder_->c_str(), 1);
+  } else {
+    ::unsetenv("XDG_CACHE_HOME");
   }
   active = nullptr;
 }

@@ -13,6 +13,7 @@
 //   - while a stream captures: no allocation, no release, no waiting
 //   - a graph is not destroyed while it is queued
 // It may have a cuBLASLt and a cuDNN (fake_cublaslt.h, fake_cudnn.h), whose calls count as its own.
+// Its clock runs a millisecond a kernel. What is tuned on it is kept in no file.
 // One at a time.
 #pragma once
 
@@ -22,6 +23,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -99,7 +101,8 @@ class FakeCuda : private LibraryHost {
   struct EventState {
     bool has_timing;
     int64_t recorded = 0, completed = 0;
-    int64_t stream = 0;  // that it was recorded into last
+    int64_t stream = 0;       // that it was recorded into last
+    int64_t kernels_run = 0;  // when it completed
   };
 
   bool begin_call(const char* name) override;
@@ -141,6 +144,7 @@ class FakeCuda : private LibraryHost {
   int pending_error_ = 0;  // of work that ran
   std::map<std::string, int64_t> calls_of_;
   std::string failed_call_;
+  std::optional<std::string> cache_folder_;  // as it was before
   std::vector<std::string> violations_;
 };
 
