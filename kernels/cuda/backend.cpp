@@ -2,21 +2,19 @@
 #include "kernels/cuda/backend.h"
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstddef>
 #include <cstdio>
 #include <new>
 #include <type_traits>
 
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/last_error.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/small_copies.h"
 
 namespace tanul {
 
-struct ModuleDevice {
-  const cuda::Api* api;
-  int32_t index;
-};
+struct ModuleDevice : cuda::Device {};
 
 namespace cuda {
 
@@ -30,26 +28,18 @@ constexpr int kNoDevice = 100;           // cudaErrorNoDevice
 constexpr int kInvalidDevice = 101;      // cudaErrorInvalidDevice
 constexpr int kNoKernelImage = 209;      // cudaErrorNoKernelImageForDevice
 
-thread_local char last_text[512];
-
-[[gnu::format(printf, 1, 2)]] void say(const char* format, ...) {
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(last_text, sizeof last_text, format, args);
-  va_end(args);
-}
-
 const char* name_of(const Api& api, int error) { return api.error_name(error); }
 
 // Keeps what a failed call was, and hands its status on.
 int check(const Api& api, int error, const char* call) {
-  if (error != 0) say("%s: %s (%s)", call, name_of(api, error), api.error_description(error));
+  if (error != 0)
+    keep_error("%s: %s (%s)", call, name_of(api, error), api.error_description(error));
   return error;
 }
 int check_bytes(const Api& api, int error, const char* call, int64_t bytes) {
   if (error != 0) {
-    say("%s of %lld bytes: %s (%s)", call, static_cast<long long>(bytes), name_of(api, error),
-        api.error_description(error));
+    keep_error("%s of %lld bytes: %s (%s)", call, static_cast<long long>(bytes),
+               name_of(api, error), api.error_description(error));
   }
   return error;
 }
@@ -80,6 +70,20 @@ void write_architectures(const Parts& parts, char* to, size_t bytes) {
   if (parts.ptx > 0) add(", ", "PTX of compute_", parts.ptx);
 }
 
+void write_library_versions(const LibraryTables& found, ModuleInfo* info) {
+  std::snprintf(info->cublas, sizeof info->cublas, "not found");
+  std::snprintf(info->cudnn, sizeof info->cudnn, "not found");
+  if (found.cublaslt != nullptr) {
+    int v[3] = {0, 0, 0};  // MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL
+    for (int i = 0; i < 3; ++i) found.cublaslt->property(i, &v[i]);
+    std::snprintf(info->cublas, sizeof info->cublas, "%d.%d.%d", v[0], v[1], v[2]);
+  }
+  if (found.cudnn != nullptr) {
+    const auto v = static_cast<unsigned>(found.cudnn->version());  // 91300
+    std::snprintf(info->cudnn, sizeof info->cudnn, "%u.%u.%u", v / 10000, v / 100 % 100, v % 100);
+  }
+}
+
 int info(const BackendModule* table, ModuleInfo* info) {
   const Parts& parts = module_of(table).parts;
   *info = {};
@@ -93,7 +97,7 @@ int info(const BackendModule* table, ModuleInfo* info) {
     std::snprintf(info->driver, sizeof info->driver, "none");
   }
   write_version(info->runtime, sizeof info->runtime, runtime);
-  parts.library_versions(info->cublas, info->cudnn, sizeof info->cublas);
+  write_library_versions(parts.find_libraries(), info);
   return 0;
 }
 
@@ -109,12 +113,12 @@ int device_count(const BackendModule* table, int32_t* count) {
   const int error = api.device_count(&devices);
   if (error == kInsufficientDriver || error == kNoDevice || (error == 0 && devices == 0)) {
     if (driver == 0) {
-      say("there is no NVIDIA driver");
+      keep_error("there is no NVIDIA driver");
     } else if (error == kInsufficientDriver) {
-      say("the NVIDIA driver is too old: it supports CUDA %d.%d, and CUDA %d.%d is needed",
-          driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+      keep_error("the NVIDIA driver is too old: it supports CUDA %d.%d, and CUDA %d.%d is needed",
+                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     } else {
-      say("the NVIDIA driver finds no GPU");
+      keep_error("the NVIDIA driver finds no GPU");
     }
     return error != 0 ? error : kNoDevice;
   }
@@ -148,7 +152,10 @@ int device_info(const BackendModule* table, int32_t index, ModuleDeviceInfo* inf
 }
 
 int enter(ModuleDevice* device) {
-  return check(*device->api, device->api->set_device(device->index), "cudaSetDevice");
+  if (int e = check(*device->api, device->api->set_device(device->index), "cudaSetDevice"))
+    return e;
+  set_entered_device(device);
+  return 0;
 }
 
 int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
@@ -156,12 +163,14 @@ int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
   ModuleDeviceInfo properties;
   if (int e = device_info(table, index, &properties)) return e;
   if (properties.why_not[0] != '\0') {
-    say("%s", properties.why_not);
+    keep_error("%s", properties.why_not);
     return kNoKernelImage;
   }
-  auto* opened = new (std::nothrow) ModuleDevice{module_of(table).parts.api, index};
+  const Parts& parts = module_of(table).parts;
+  auto* opened = new (std::nothrow)
+      ModuleDevice{{parts.api, index, properties.major, properties.minor, parts.find_libraries}};
   if (opened == nullptr) {
-    say("no memory on the host");
+    keep_error("no memory on the host");
     return kMemoryAllocation;
   }
   if (int e = enter(opened)) {
@@ -172,7 +181,11 @@ int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
   return 0;
 }
 
-void close(ModuleDevice* device) { delete device; }
+void close(ModuleDevice* device) {
+  enter(device);  // libraries free what they have on the thread's device
+  delete device;
+  set_entered_device(nullptr);
+}
 
 // --- memory ---------------------------------------------------------------------------------------
 
@@ -219,7 +232,7 @@ int copy(ModuleDevice* device, void* to, const void* from, int64_t bytes, Module
                                        "cudaMemcpyAsync on the device"};
   const auto which = static_cast<int32_t>(kind);
   if (which < 0 || which > 2) {
-    say("copy: there is no kind %d", which);
+    keep_error("copy: there is no kind %d", which);
     return kInvalidValue;
   }
   if (int e = enter(device)) return e;
@@ -250,9 +263,9 @@ int fill_zero(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream)
 
 int create_stream(ModuleDevice* device, Stream** stream) {
   *stream = nullptr;
-  auto* queue = new (std::nothrow) Queue{device->api, nullptr};
+  auto* queue = new (std::nothrow) Queue{device->api, nullptr, device};
   if (queue == nullptr) {
-    say("no memory on the host");
+    keep_error("no memory on the host");
     return kMemoryAllocation;
   }
   int e = enter(device);
@@ -364,12 +377,13 @@ const ImplementationList* implementations_of(const BackendModule*, int32_t kind)
   return kind >= 0 && kind < kOpKinds ? &implementations(static_cast<OpKind>(kind)) : &kNone;
 }
 
-const char* last_error(const BackendModule*) { return last_text; }
+const char* last_error_of(const BackendModule*) { return last_error(); }
 
 const char* describe(const BackendModule* table, int status) {
+  if (status == kLibraryError) return last_error();
   const Api& api = *module_of(table).parts.api;
-  say("%s (%s)", name_of(api, status), api.error_description(status));
-  return last_text;
+  keep_error("%s (%s)", name_of(api, status), api.error_description(status));
+  return last_error();
 }
 
 int32_t is_out_of_memory(const BackendModule*, int status) { return status == kMemoryAllocation; }
@@ -422,7 +436,7 @@ Module make_module(const Parts& parts) {
   table.launch_graph = launch_graph;
   table.destroy_graph = destroy_graph;
   table.implementations = implementations_of;
-  table.last_error = last_error;
+  table.last_error = last_error_of;
   table.describe = describe;
   table.is_out_of_memory = is_out_of_memory;
   return {table, parts};

@@ -5,6 +5,7 @@
 
 #include "kernels/backend_module.h"
 #include "kernels/cuda/api.h"
+#include "kernels/cuda/libraries.h"
 
 namespace tanul::cuda {
 
@@ -14,9 +15,8 @@ struct Parts {
   const char* version;           // of tanul
   const int32_t* architectures;  // that code was built for: 75, 80, …, ascending
   int32_t architecture_count;
-  int32_t ptx;  // the architecture whose PTX is in the module; 0: none
-  // Versions of libraries that may be absent: "13.1.0", "not found".
-  void (*library_versions)(char* cublas, char* cudnn, int32_t text_bytes);
+  int32_t ptx;                               // the architecture whose PTX is in the module; 0: none
+  const LibraryTables& (*find_libraries)();  // looks for them when it is called first
 };
 
 // The architecture of the code that a GPU of compute capability major.minor runs; 0: there is none. Code

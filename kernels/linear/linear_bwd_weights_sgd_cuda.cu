@@ -68,9 +68,9 @@ const Implementation& first_that_supports(const ImplementationList& list, const 
 template <Precision kPrecision>
 int64_t workspace_bytes(const StepArgs& args, int threads) {
   const Parts parts(args);
-  return Parts::bytes_of_gradient(args) +
-         first_that_supports(cuda_linear_bwd_weights, parts.gradient, kPrecision)
-             .workspace_bytes(parts.gradient, threads);
+  const int64_t bytes = first_that_supports(cuda_linear_bwd_weights, parts.gradient, kPrecision)
+                            .workspace_bytes(parts.gradient, threads);
+  return bytes < 0 ? bytes : Parts::bytes_of_gradient(args) + bytes;
 }
 
 template <Precision kPrecision>

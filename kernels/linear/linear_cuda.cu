@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fully connected layer on CUDA: each of the three products is one call of kernels/cuda/gemm.h ("gemm"),
-// or of kernels/cuda/tensor_gemm.h where the plan allows operands of fewer bits ("mma").
+// Fully connected layer on CUDA: each of the three products is one call of cuBLASLt where that is found
+// (linear_cublaslt.h), of kernels/cuda/gemm.h ("gemm"), or of kernels/cuda/tensor_gemm.h where the plan
+// allows operands of fewer bits ("mma").
 //
 //   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the sums are in
 //                registers
@@ -17,6 +18,7 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/tensor_gemm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_cublaslt.h"
 
 namespace tanul {
 
@@ -84,6 +86,7 @@ MatrixOut<Index> matrix_out(const Operand& matrix, float* last) {
 }
 
 struct Forward {
+  using Library = linear_cublaslt::Forward;
   static Extents extents(const StepArgs& args) {
     return {args.in[0].dims[0], args.in[1].dims[0], args.in[0].dims[1]};
   }
@@ -100,6 +103,7 @@ struct Forward {
 };
 
 struct BackwardData {
+  using Library = linear_cublaslt::BackwardData;
   static Extents extents(const StepArgs& args) {
     return {args.in[0].dims[0], args.in[1].dims[1], args.in[0].dims[1]};
   }
@@ -114,6 +118,7 @@ struct BackwardData {
 };
 
 struct BackwardWeights {
+  using Library = linear_cublaslt::BackwardWeights;
   // With the column of db, whether it is wanted or not: dw has the same bits.
   static Extents extents(const StepArgs& args) {
     return {args.in[1].dims[1], args.in[0].dims[1] + 1, args.in[0].dims[0]};
@@ -192,9 +197,13 @@ constexpr Implementation mma(const char* name) {
 
 template <class Step>
 constexpr Implementation kImplementations[] = {
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::tf32>("cublaslt_tf32"),
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::bf16>("cublaslt_bf16"),
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::fp16>("cublaslt_fp16"),
     mma<Step, cuda::Tf32>("mma_tf32"),
     mma<Step, cuda::Bf16>("mma_bf16"),
     mma<Step, cuda::Fp16>("mma_fp16"),
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::fp32>("cublaslt"),
     {"gemm_128x128", supports_large_tiles<Step>, workspace_linear<Step, cuda::gemm::Tile128x128>,
      launch_linear<Step, cuda::gemm::Tile128x128, int32_t>},
     {"gemm_64x64", supports_32_bit<Step>, workspace_linear<Step, cuda::gemm::Tile64x64>,

@@ -136,7 +136,9 @@ std::string ModuleBackend::identity() const {
                      info.cudnn);
 }
 
+// What they support may depend on the device, which is the thread's from here on.
 const ImplementationList& ModuleBackend::implementations(OpKind kind) const {
+  check(module_.enter(device_));
   return *module_.implementations(&module_, static_cast<int32_t>(kind));
 }
 

@@ -31,6 +31,7 @@ struct PlanOptions {
   std::string device = "cpu";  // for messages
   int threads = 1;
   std::function<const ImplementationList&(OpKind)> implementations;
+  std::function<std::string(int)> status_text;  // of the device, for messages
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
   bool precise_convolutions = false;  // these three: see TrainerOptions

@@ -66,10 +66,19 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
   std::vector<const Implementation*> fitting;
   for (int i = 0; i < list.count && (fitting.empty() || options.tuner != nullptr); ++i) {
     const Implementation& candidate = list.items[i];
-    const char* unsupported = candidate.supports(args);
+    // A library prepares what it supports: what the precision rules out is not asked for.
+    const bool is_ruled_out =
+        candidate.multiplies_in != Precision::fp32 && candidate.multiplies_in != options.precision;
+    const char* unsupported = is_ruled_out ? nullptr : candidate.supports(args);
     const std::string refusal =
         unsupported != nullptr ? unsupported : refused_by(options, candidate, wanted);
     if (refusal.empty()) {
+      const int64_t bytes = candidate.workspace_bytes(args, options.threads);
+      if (bytes < 0) {
+        const auto status = static_cast<int>(-bytes);
+        fail(Code::device, "{} of layer \"{}\", {}: {}", op, node.layer, candidate.name,
+             options.status_text ? options.status_text(status) : std::to_string(status));
+      }
       fitting.push_back(&candidate);
     } else {
       result.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));

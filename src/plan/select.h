@@ -31,7 +31,7 @@ Operand operand_of(const Graph& graph, ValueId id);
 
 // The first of the list that supports `args`, the arguments of `node`, and that the options allow; with a
 // tuner the quickest of those.
-// Throws Error{unsupported} where there is none.
+// Throws Error{unsupported} where there is none, Error{device} where the device cannot prepare it.
 Selection select_implementation(const Graph& graph, const Node& node, const StepArgs& args,
                                 const PlanOptions& options);
 

@@ -22,6 +22,7 @@ PlanOptions plan_options(Backend& backend, const TrainerOptions& options, Tuner*
   result.implementations = [&backend](OpKind kind) -> const ImplementationList& {
     return backend.implementations(kind);
   };
+  result.status_text = [&backend](int status) { return backend.status_text(status); };
   result.architecture = backend.architecture();
   result.force = options.force;
   result.precise_convolutions = options.precise_convolutions;

@@ -216,7 +216,8 @@ std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
     rules[static_cast<size_t>(i)].implementations = {
         conv_products_in<P, Precision::tf32>(step, "mma_tf32"),
         conv_products_in<P, Precision::bf16>(step, "mma_bf16"),
-        conv_products_in<P, Precision::fp16>(step, "mma_fp16")};
+        conv_products_in<P, Precision::fp16>(step, "mma_fp16"),
+        conv_products_in<P, Precision::tf32>(step, "cudnn_tf32")};
   }
   return rules;
 }

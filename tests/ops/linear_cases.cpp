@@ -285,7 +285,10 @@ std::vector<Rule> linear_rules() {
     rule.implementations = {
         products_in<Precision::tf32>(kind, is_update ? "gradient_and_update_tf32" : "mma_tf32"),
         products_in<Precision::bf16>(kind, is_update ? "gradient_and_update_bf16" : "mma_bf16"),
-        products_in<Precision::fp16>(kind, is_update ? "gradient_and_update_fp16" : "mma_fp16")};
+        products_in<Precision::fp16>(kind, is_update ? "gradient_and_update_fp16" : "mma_fp16"),
+        products_in<Precision::tf32>(kind, "cublaslt_tf32"),
+        products_in<Precision::bf16>(kind, "cublaslt_bf16"),
+        products_in<Precision::fp16>(kind, "cublaslt_fp16")};
   }
   return rules;
 }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 
+#include "core/format.h"
 #include "kernels/op.h"
 #include "support/random_model.h"
 #include "tanul/trainer.h"
@@ -319,6 +320,31 @@ TEST(Plan, AStepWithoutAKernelIsAnError) {
   } catch (const Error& e) {
     EXPECT_EQ(std::string(e.what()), "conv2d_fwd of layer \"conv1\": no kernel for it on cuda");
     EXPECT_EQ(e.code(), Code::unsupported);
+  }
+}
+
+// A library on the device cannot prepare a step.
+TEST(Plan, AStepThatCannotBePreparedIsAnErrorWithTheReason) {
+  ModelBuilder m("net");
+  m.softmax_cross_entropy(m.linear(m.input({8}), {.out = 3}));
+  const Model model = m.build();
+  PlanOptions options = cpu_options();
+  options.implementations = [](OpKind kind) -> const ImplementationList& {
+    static const Implementation broken{"broken", supports_all,
+                                       [](const StepArgs&, int) { return int64_t{-7}; }, nullptr};
+    static const ImplementationList list{&broken, 1};
+    return kind == OpKind::linear_fwd ? list : cpu_implementations(kind);
+  };
+  options.status_text = [](int status) { return fmt::format("call {} failed", status); };
+  StepGraphOptions graph_options;
+  graph_options.batch = 4;
+  graph_options.targets = default_targets(model);
+  try {
+    const Plan plan(model, graph_options, options);
+    ADD_FAILURE() << "planned with a step that cannot run";
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()), "linear_fwd of layer \"linear1\", broken: call 7 failed");
+    EXPECT_EQ(e.code(), Code::device);
   }
 }
 

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -109,6 +108,8 @@ std::vector<std::string> FakeCuda::leaks() const {
   for (const auto& [number, stream] : streams_) leaks.push_back(fmt::format("stream {}", number));
   for (const auto& [number, event] : events_) leaks.push_back(fmt::format("event {}", number));
   for (const auto& [number, graph] : graphs_) leaks.push_back(fmt::format("graph {}", number));
+  for (const std::string& leak : cublaslt_.leaks()) leaks.push_back(leak);
+  for (const std::string& leak : cudnn_.leaks()) leaks.push_back(leak);
   return leaks;
 }
 
@@ -138,6 +139,19 @@ FakeCuda::EventState* FakeCuda::event_of(void* h, const char* name) {
   if (found != events_.end()) return &found->second;
   broken(0, fmt::format("{} with an event that is not there", name));
   return nullptr;
+}
+
+// --- libraries ------------------------------------------------------------------------------------
+
+bool FakeCuda::begin_call(const char* name) { return begin(name) != 0; }
+void FakeCuda::refuse_capture(const char* name) { refuse_while_capturing(name); }
+void FakeCuda::break_rule(const std::string& what) { broken(0, what); }
+bool FakeCuda::queue_work(void* stream, const char* name, std::function<void()> work) {
+  const auto run = [this, work = std::move(work)] {
+    ++kernels_run_;
+    if (options_.runs_kernels) work();
+  };
+  return queue(stream, name, {run}) == 0;
 }
 
 // --- work -----------------------------------------------------------------------------------------
@@ -588,12 +602,11 @@ FakeCuda::FakeCuda(const FakeCudaOptions& options) : options_(options) {
   if (const char* cache = std::getenv("XDG_CACHE_HOME")) cache_folder_ = cache;
   ::setenv("XDG_CACHE_HOME", "/dev/null", 1);
   static const int32_t kArchitectures[] = {75, 80, 86, 89, 90};
+  static cuda::LibraryTables found;
+  found = {options.has_cublaslt ? &FakeCublasLt::table() : nullptr,
+           options.has_cudnn ? &FakeCudnn::table() : nullptr};
   module_ = cuda::make_module({&FakeCudaApi::table(), version(), kArchitectures, 5, 90,
-                               [](char* cublas, char* cudnn, int32_t bytes) {
-                                 const auto size = static_cast<size_t>(bytes);
-                                 std::snprintf(cublas, size, "not found");
-                                 std::snprintf(cudnn, size, "not found");
-                               }});
+                               []() -> const cuda::LibraryTables& { return found; }});
 }
 
 FakeCuda::~FakeCuda() {

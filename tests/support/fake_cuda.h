@@ -12,6 +12,7 @@
 //     until it is copied, and what is copied to the host is garbage until then
 //   - while a stream captures: no allocation, no release, no waiting
 //   - a graph is not destroyed while it is queued
+// It may have a cuBLASLt and a cuDNN (fake_cublaslt.h, fake_cudnn.h), whose calls count as its own.
 // Its clock runs a millisecond a kernel. What is tuned on it is kept in no file.
 // One at a time.
 #pragma once
@@ -28,6 +29,9 @@
 
 #include "kernels/cuda/api.h"
 #include "kernels/cuda/backend.h"
+#include "support/fake_cublaslt.h"
+#include "support/fake_cudnn.h"
+#include "support/fake_library.h"
 
 namespace tanul::test {
 
@@ -37,17 +41,22 @@ struct FakeCudaOptions {
   int major = 9, minor = 0;
   int64_t memory_bytes = int64_t{256} << 20;
   bool runs_kernels = true;  // false: they are only checked, and leave memory as it is
+  bool has_cublaslt = false;
+  bool has_cudnn = false;
 };
 
-class FakeCuda {
+class FakeCuda : private LibraryHost {
  public:
   explicit FakeCuda(const FakeCudaOptions& options = {});
-  ~FakeCuda();
+  ~FakeCuda() override;
   FakeCuda(const FakeCuda&) = delete;
   FakeCuda& operator=(const FakeCuda&) = delete;
 
   // The module over this device, as libtanul-cuda.so has one over CUDA.
   const BackendModule* module() const { return &module_.table; }
+
+  FakeCublasLt& cublaslt() { return cublaslt_; }
+  FakeCudnn& cudnn() { return cudnn_; }
 
   // Rules that were broken, first one first.
   const std::vector<std::string>& violations() const { return violations_; }
@@ -96,6 +105,11 @@ class FakeCuda {
     int64_t kernels_run = 0;  // when it completed
   };
 
+  bool begin_call(const char* name) override;
+  void refuse_capture(const char* name) override;
+  bool queue_work(void* stream, const char* name, std::function<void()> work) override;
+  void break_rule(const std::string& what) override;
+
   // Counts a call; the error to return, or 0.
   int begin(const char* name, bool needs_device = true);
   int broken(int error, const std::string& what);
@@ -116,6 +130,8 @@ class FakeCuda {
   bool is_inside(const void* memory, size_t bytes, bool is_pinned) const;
 
   FakeCudaOptions options_;
+  FakeCublasLt cublaslt_{*this};
+  FakeCudnn cudnn_{*this};
   cuda::Module module_;
   std::map<void*, Allocation> allocations_;
   std::map<int64_t, StreamState> streams_;

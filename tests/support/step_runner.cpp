@@ -134,6 +134,7 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   args.params = step.params.data();
 
   // Planning happens while all data pointers are null.
+  device.enter();
   if (const char* reason = implementation.supports(args)) {
     result.is_refused = true;
     result.failure = reason;

@@ -252,15 +252,20 @@ TEST(LossScale, FindsItsSizeAndContinuesBitForBit) {
   Trainer continued(net(4), options_of(AdamW{5e-3f}));
   continued.load_state(half);
   continued.train_epoch(data.view());
-  EXPECT_EQ(difference(through.state(), continued.state(), [](const std::string&) { return false; }),
-            "");
+  EXPECT_EQ(
+      difference(through.state(), continued.state(), [](const std::string&) { return false; }), "");
 }
 
 TEST(LossScale, ABrokenCheckpointIsRefused) {
   Trainer trainer(net(), options_of(Sgd{}));
-  for (const auto& [scale, good, left_out] :
-       {std::array<float, 3>{0, 0, 0}, {-2, 0, 0}, {NAN, 0, 0}, {HUGE_VALF, 0, 0}, {2, -1, 0}, {2, 0, 0.5f}}) {
-    expect_error(Code::format, "tensor \"loss_scale\" should be a scale above 0 and two counts, got ",
+  for (const auto& [scale, good, left_out] : {std::array<float, 3>{0, 0, 0},
+                                              {-2, 0, 0},
+                                              {NAN, 0, 0},
+                                              {HUGE_VALF, 0, 0},
+                                              {2, -1, 0},
+                                              {2, 0, 0.5f}}) {
+    expect_error(Code::format,
+                 "tensor \"loss_scale\" should be a scale above 0 and two counts, got ",
                  [&, s = scale, g = good, l = left_out] { set_scale(trainer, s, g, l); });
   }
   const TensorFile of_fp32 = Trainer(net(), options_of(Sgd{}, Precision::fp32)).state();
@@ -286,10 +291,11 @@ TEST(LossScale, GradientsThatNoScaleHelpsEndTheRun) {
   }
   trainer.set_parameter("linear1.weight", w1);
   trainer.set_parameter("linear2.weight", w2);
-  expect_error(Code::diverged,
-               "the gradients are not finite even with a loss scale of 5.96046e-08; 60 of 60 steps were "
-               "left out",
-               [&] { trainer.train_epoch(DataView(samples, targets)); });
+  expect_error(
+      Code::diverged,
+      "the gradients are not finite even with a loss scale of 5.96046e-08; 60 of 60 steps were "
+      "left out",
+      [&] { trainer.train_epoch(DataView(samples, targets)); });
 }
 
 }  // namespace
