@@ -123,9 +123,9 @@ Device find_gpu(const std::string& name) {
   return {DeviceType::cuda, index};
 }
 
-// The formats of which there is an implementation.
+// The formats of which there is an implementation for the architecture (see Backend).
 template <typename ListOf>
-std::vector<std::string> precisions_of(const ListOf& list_of) {
+std::vector<std::string> precisions_of(const ListOf& list_of, int32_t architecture) {
   std::vector<std::string> names;
   for (const Precision precision :
        {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
@@ -133,8 +133,9 @@ std::vector<std::string> precisions_of(const ListOf& list_of) {
       const auto op = static_cast<OpKind>(kind);
       if (op_is_view(op) || !op_def(op).is_product) continue;
       const ImplementationList& list = list_of(op);
-      if (std::none_of(list.items, list.items + list.count,
-                       [&](const Implementation& i) { return i.multiplies_in == precision; })) {
+      if (std::none_of(list.items, list.items + list.count, [&](const Implementation& i) {
+            return i.multiplies_in == precision && i.least_architecture <= architecture;
+          })) {
         continue;
       }
       names.emplace_back(precision_name(precision));
@@ -180,9 +181,10 @@ void describe_cuda(SystemInfo& info) {
     gpu.name = device.name;
     gpu.compute_capability = fmt::format("{}.{}", device.major, device.minor);
     gpu.memory_bytes = device.memory_bytes;
-    gpu.precisions = precisions_of([&](OpKind kind) -> const ImplementationList& {
+    const auto list_of = [&](OpKind kind) -> const ImplementationList& {
       return *module.implementations(&module, static_cast<int32_t>(kind));
-    });
+    };
+    gpu.precisions = precisions_of(list_of, device.architecture);
     gpu.why_not = device.why_not;
   }
 }
@@ -241,7 +243,7 @@ SystemInfo system_info() {
   info.cpu = cpu_model();
   info.isa = {cpu::simd_target()};
   info.threads = available_processors();
-  info.precisions = precisions_of(cpu_implementations);
+  info.precisions = precisions_of(cpu_implementations, 0);
   info.blas = cpu::blas_description();
   describe_cuda(info);
   return info;
