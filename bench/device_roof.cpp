@@ -96,14 +96,4 @@ void print_device_roof(const nlohmann::ordered_json& roof) {
   fmt::print("\n");
 }
 
-const char* precision_name(Precision precision) {
-  switch (precision) {
-    case Precision::fp32: return "fp32";
-    case Precision::tf32: return "tf32";
-    case Precision::bf16: return "bf16";
-    case Precision::fp16: return "fp16";
-  }
-  return "";
-}
-
 }  // namespace tanul::bench

@@ -28,6 +28,4 @@ nlohmann::ordered_json to_json(const Backend& backend, const Roof& roof);
 // One line; without the ceilings where they were not measured.
 void print_device_roof(const nlohmann::ordered_json& roof);
 
-const char* precision_name(Precision precision);
-
 }  // namespace tanul::bench
