@@ -515,8 +515,8 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
 INSTANTIATE_TEST_SUITE_P(, CudaErrorsWithBatches,
                          testing::Values(Batches::of_device, Batches::of_host, Batches::staged,
                                          Batches::of_device_tuned),
-                         [](const testing::TestParamInfo<Batches>& info) -> std::string {
-                           switch (info.param) {
+                         [](const testing::TestParamInfo<Batches>& of) -> std::string {
+                           switch (of.param) {
                              case Batches::of_device: return "of_device";
                              case Batches::of_host: return "of_host";
                              case Batches::staged: return "staged";
