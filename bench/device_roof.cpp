@@ -33,7 +33,7 @@ std::array<double, 4> best_of(Backend& backend, const OpCase& op) {
   OpMemory memory(backend, op, 1);
   const ImplementationList& list = backend.implementations(op.node().kind);
   for (int i = 0; i < list.count; ++i) {
-    if (list.items[i].supports(memory.args(0)) != nullptr) continue;
+    if (memory.refusal(list.items[i]) != nullptr) continue;
     memory.bind(list.items[i]);
     const OpTiming timing = time_op(backend, memory, list.items[i], 0.3, 5);
     const double seconds = *std::min_element(timing.seconds.begin(), timing.seconds.end());

@@ -72,6 +72,19 @@ Action add_step(CLI::App& command, StepOptions& o) {
           "auto, cpu, cuda, cuda:N (default: auto); of several, cpu,cuda, the later ones are "
           "compared with the first, their losses too")
       ->delimiter(',');
+  command
+      .add_option("--precision", o.precisions,
+                  "fp32, tf32, bf16, fp16, or several: fp32,bf16 (default: the model file's)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16", "fp16"}));
+  const auto promises = std::make_shared<std::vector<std::string>>();
+  command
+      .add_option("--deterministic", *promises,
+                  "true, false, or both: true,false shows what the same bits in every run cost; in "
+                  "the table "
+                  "false is a * at the precision (default: the model file's)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"true", "false"}));
   add_repeats(command, o);
   command
       .add_option("--memory", o.memory,
@@ -83,10 +96,13 @@ Action add_step(CLI::App& command, StepOptions& o) {
   command.add_flag("--breakdown", o.has_breakdown,
                    "Where the time of a step goes, against the machine's ceilings");
   command.add_flag("!--no-peak", o.with_peak, "Leave out measuring the machine's peak");
-  return [&o, svg_file] {
+  return [&o, svg_file, promises] {
+    for (const std::string& promise : *promises) o.deterministic.emplace_back(promise == "true");
     if (o.has_breakdown) {
       if (!o.batches.empty()) o.batch = o.batches.front();
       if (!o.devices.empty()) o.device = o.devices.front();
+      if (!o.precisions.empty()) o.precision = precision_of(o.precisions.front());
+      if (!o.deterministic.empty()) o.is_deterministic = o.deterministic.front();
       for (const std::string& model : o.models) {
         put(break_down(model, o), o.as_json, print_breakdown);
       }
@@ -204,8 +220,10 @@ Action add_ops(CLI::App& command) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command
-      .add_option("--seconds", o.seconds,
-                  "Of the whole run, the cheapest steps first; 0: every step as short as can be")
+      .add_option(
+          "--seconds", o.seconds,
+          "Of the whole run, every kind of step first, the cheapest of each; 0: all, each as "
+          "short as can be")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   command.add_flag("!--no-roof", o.with_roof, "Leave out measuring the ceilings");
@@ -227,10 +245,7 @@ Action add_ops(CLI::App& command) {
     if (!more->svg_file.empty()) {
       tanul::write_file_atomic(more->svg_file, ops_chart(result));
     }
-    for (const ordered_json& mismatch : result["mismatches"]) {
-      fmt::print(stderr, "tanul-bench: {}\n", mismatch.get<std::string>());
-    }
-    return result["mismatches"].empty() ? 0 : 1;
+    return ops_status(result);
   };
 }
 
@@ -249,8 +264,7 @@ int run(int argc, char** argv) {
   };
   add("ops",
       "Check and time every implementation of every step, on the CPU and on a GPU; exit status 1 "
-      "where "
-      "two do not agree",
+      "where two do not agree",
       add_ops);
   add("step", "Time whole training steps of model files (SGD with momentum) on one random batch",
       with_options(add_step));

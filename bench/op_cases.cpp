@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/op_cases.h"
 
+#include <algorithm>
 #include <cstring>
+#include <map>
+#include <numeric>
 #include <set>
 
 #include "core/format.h"
@@ -49,7 +52,9 @@ OpCase make_case(const std::string& source, const std::shared_ptr<const Graph>& 
   if (op_def(node.kind).flops != nullptr) op.flops = op_def(node.kind).flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {
     for (ValueId id : *ids) {
-      if (id != kNoValue) op.bytes += static_cast<double>(value_bytes(graph->value(id)));
+      // Of a data set a batch is read, which is the output.
+      if (id == kNoValue || graph->value(id).kind == ValueKind::data_set) continue;
+      op.bytes += static_cast<double>(value_bytes(graph->value(id)));
     }
   }
   return op;
@@ -89,6 +94,20 @@ std::vector<OpCase> op_cases(const std::vector<OpSource>& sources, const std::st
     }
   }
   return cases;
+}
+
+std::vector<size_t> cheap_first(const std::vector<OpCase>& cases) {
+  std::vector<size_t> order(cases.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto work = [&](size_t i) { return cases[i].flops / 10 + cases[i].bytes; };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return work(a) < work(b); });
+  std::map<OpKind, int> seen;
+  std::vector<int> round(cases.size());
+  for (size_t i : order) round[i] = seen[cases[i].node().kind]++;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return round[a] < round[b]; });
+  return order;
 }
 
 }  // namespace tanul::bench

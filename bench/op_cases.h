@@ -46,4 +46,7 @@ struct OpCase {
 // same kind, parameters and shapes once.
 std::vector<OpCase> op_cases(const std::vector<OpSource>& sources, const std::string& pattern);
 
+// An order for little time: every kind once, then every kind twice …, each time with the least work in front.
+std::vector<size_t> cheap_first(const std::vector<OpCase>& cases);
+
 }  // namespace tanul::bench

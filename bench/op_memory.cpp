@@ -98,8 +98,9 @@ void fill_random(const Graph& graph, const Node& reader, size_t position, std::b
     }
     return;
   }
-  // Class indices: x is [N, C, ...].
-  const auto classes = static_cast<uint64_t>(graph.value(reader.in[0]).shape[1]);
+  // Rows of a data set [S, ...]; class indices, x being [N, C, ...].
+  const Shape& first = graph.value(reader.in[0]).shape;
+  const auto classes = static_cast<uint64_t>(first[reader.kind == OpKind::gather_rows ? 0 : 1]);
   auto* labels = reinterpret_cast<int32_t*>(to);
   for (int64_t i = 0; i < elems; ++i) {
     labels[i] = static_cast<int32_t>(random.below(static_cast<uint64_t>(i), classes));
@@ -250,6 +251,13 @@ void OpMemory::reset(const OpInputs& inputs, int copy) {
     if (id == kNoValue) continue;
     backend_.copy_in(place(copy, id), inputs.data(id), value_bytes(op_.graph->value(id)));
   }
+}
+
+const char* OpMemory::refusal(const Implementation& implementation) const {
+  if (implementation.least_architecture > backend_.architecture()) {
+    return "the code that runs here is for an older architecture";
+  }
+  return implementation.supports(args(0));
 }
 
 void OpMemory::bind(const Implementation& implementation) {

@@ -42,6 +42,8 @@ class OpMemory {
   void reset(const OpInputs& inputs, int copy);
   // Pointers are null before `bind`, which a step must not look at before it is launched.
   const StepArgs& args(int copy) const { return args_[static_cast<size_t>(copy)].args; }
+  // Null where the device can run it; otherwise the reason.
+  const char* refusal(const Implementation& implementation) const;
   // Asks for the workspace of an implementation, shared by all copies.
   void bind(const Implementation& implementation);
   // Queues the step. Throws Error{device, internal} where the launch fails.

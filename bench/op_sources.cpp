@@ -189,7 +189,23 @@ Sources optimizers(const Extents& e) {
     rest.options.accumulation = part;
     all.push_back(rest);
   }
+  all.push_back(training("optimizers", head, e.batch));
+  all.back().options.scales_loss = true;
   return all;
+}
+
+// Batches from a data set on the device, as they are and augmented.
+Sources data_sets(const Extents& e) {
+  ModelBuilder m("data sets");
+  const Var x = m.global_avg_pool(start(m, {e.channels, e.side, e.side}));
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = e.classes}));
+  OpSource plain = training("data sets", m.build(), e.batch);
+  plain.options.resident_samples = 8 * e.batch;
+  OpSource augmented = plain;
+  augmented.options.augmentation = {.crop = 2, .flip = true};
+  augmented.options.image_height = augmented.options.image_width = e.side;
+  augmented.options.seed = 3;
+  return {plain, augmented};
 }
 
 Sources vocabulary(const Extents& e) {
@@ -199,7 +215,7 @@ Sources vocabulary(const Extents& e) {
     const Model made = model(e);
     all.push_back(with_values(training(made.name(), made, e.batch)));
   }
-  for (Sources (*more)(const Extents&) : {all_losses, optimizers}) {
+  for (Sources (*more)(const Extents&) : {all_losses, optimizers, data_sets}) {
     for (OpSource& source : more(e)) all.push_back(std::move(source));
   }
   return all;

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "bench/bar_chart.h"
 #include "bench/device_roof.h"
@@ -66,12 +65,7 @@ class Run {
     if (cases.empty()) {
       fail(Code::invalid_argument, "no step of these shapes matches \"{}\"", o_.ops);
     }
-    // What is cheap comes first, so that little time still sees most kinds.
-    std::vector<size_t> order(cases.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    const auto work = [&](size_t i) { return cases[i].flops / 10 + cases[i].bytes; };
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return work(a) < work(b); });
+    const std::vector<size_t> order = cheap_first(cases);
     std::map<size_t, ordered_json> results;
     result_["left_out"] = ordered_json::array();
     result_["mismatches"] = ordered_json::array();
@@ -152,7 +146,7 @@ class Run {
     for (int copy = 0; copy < copies; ++copy) memory.reset(inputs, copy);
     std::vector<const Implementation*> able, fitting;
     for (int i = 0; i < list.count; ++i) {
-      if (const char* why = list.items[i].supports(memory.args(0))) {
+      if (const char* why = memory.refusal(list.items[i])) {
         one["refused"].push_back({{"device", backend.device().str()},
                                   {"implementation", list.items[i].name},
                                   {"why", why}});
@@ -313,11 +307,21 @@ void print_ops(const ordered_json& r) {
                  number("speed_up", "{:.3g}"), row["check"].get<std::string>());
     }
   }
-  fmt::print("\n* what a plan takes in fp32 · speed-up: times as fast as the CPU's fastest\n");
+  fmt::print(
+      "\n* what a plan takes in fp32 · of roof: above 100 % where a cache holds the operands · "
+      "speed-up: times as fast as the CPU's fastest\n");
   const size_t left_out = r["left_out"].size();
   if (left_out > 0) {
-    fmt::print("no time was left for {} steps, the largest: give more --seconds\n", left_out);
+    fmt::print("no time was left for {} of {} steps, the larger ones: give more --seconds\n",
+               left_out, left_out + r["cases"].size());
   }
+}
+
+int ops_status(const ordered_json& r) {
+  for (const ordered_json& mismatch : r["mismatches"]) {
+    fmt::print(stderr, "tanul-bench: {}\n", mismatch.get<std::string>());
+  }
+  return r["mismatches"].empty() ? 0 : 1;
 }
 
 std::string ops_chart(const ordered_json& r) {

@@ -37,6 +37,8 @@ struct OpsOptions {
 nlohmann::ordered_json run_ops(const OpsOptions& options);
 
 void print_ops(const nlohmann::ordered_json& result);
+// Of the program: 1 where something is wrong, which goes to standard error.
+int ops_status(const nlohmann::ordered_json& result);
 // A chart of the shares of the roof, as SVG.
 std::string ops_chart(const nlohmann::ordered_json& result);
 

@@ -1,73 +1,61 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Registers, local and shared memory of every kernel in libtanul-cuda.so, as the compiler left them.
+"""Registers, stack and shared memory of every kernel in libtanul-cuda.so, as nvcc says while it compiles.
 
-    bench/registers.py MODULE.so              a table on standard output; exit status 1 where a hot kernel has a
-                                              stack frame, which is where spilled registers lie
-    bench/registers.py MODULE.so --out FILE   writes the table as Markdown, bench/results/cuda-registers.md
+    bench/registers.py BUILD              a table on standard output; exit status 1 where a hot kernel spills
+                                          registers or keeps anything else on the stack, which is slow memory
+    bench/registers.py BUILD --out FILE   writes the table as Markdown, bench/results/cuda-registers.md
 
-A kernel here is a function with all its template instances: the numbers are the largest of them. Read with
-cuobjdump of the CUDA toolkit: CUOBJDUMP, else PATH, else beside nvcc, else /usr/local/cuda/bin; exit status 3
-where there is none.
+BUILD is a build folder of `cmake --preset cuda -D TANUL_KERNEL_USAGE=ON`: beside each object of the module lies
+what `nvcc --resource-usage` said of its kernels. A kernel here is a function with all its template instances: the
+numbers are the largest of them.
 """
 import argparse
 import collections
-import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
 # Kernels whose inner loop lives in registers: matrix products, convolutions, tensor cores.
 HOT = re.compile(r"gemm|conv|mma|linear|winograd|depthwise|direct")
-MISSING = 3
 
 
 class Failure(Exception):
-    def __init__(self, text, status=2):
-        super().__init__(text)
-        self.status = status
+    pass
 
 
-def find_cuobjdump():
-    named = os.environ.get("CUOBJDUMP")
-    if named:
-        return named
-    nvcc = shutil.which("nvcc")
-    folders = [os.environ.get("PATH", ""), str(pathlib.Path(nvcc).resolve().parent) if nvcc else "", "/usr/local/cuda/bin"]
-    found = shutil.which("cuobjdump", path=os.pathsep.join(folder for folder in folders if folder))
-    if found is None:
-        raise Failure("cuobjdump was not found; it comes with the CUDA toolkit (cuda-cuobjdump)", MISSING)
-    return found
-
-
-def dump(module):
-    command = [find_cuobjdump(), "--dump-resource-usage", str(module)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as e:
-        raise Failure(f"{command[0]}: {e.strerror}") from None
-    if done.returncode != 0:
-        raise Failure(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
+def read(build):
+    files = sorted(build.glob("CMakeFiles/tanul-cuda.dir/**/*.usage"))
+    if not files:
+        raise Failure(f"{build} has no *.usage below CMakeFiles/tanul-cuda.dir: configure with -D TANUL_KERNEL_USAGE=ON")
+    return "".join(path.read_text() for path in files)
 
 
 def parse(text):
-    """[(architecture, mangled name, {REG, STACK, SHARED, LOCAL})]"""
-    usages, architecture, function = [], None, None
+    """[(architecture, mangled name, {registers, stack, spilled, shared})]"""
+    usages, architecture, numbers = [], None, {}
     for line in text.splitlines():
-        if found := re.match(r"arch = (sm_\w+)", line.strip()):
-            architecture = found.group(1)
-        elif found := re.match(r"Function (\S+):", line.strip()):
-            function = found.group(1)
-        elif function and "REG:" in line:
-            numbers = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", line)}
+        if found := re.search(r"Compiling entry function '(\S+)' for '(sm_\w+)'", line):
+            function, architecture = found.groups()
+        elif found := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            numbers = {"stack": int(found.group(1)), "spilled": max(int(found.group(2)), int(found.group(3)))}
+        elif architecture and (found := re.search(r"Used (\d+) registers", line)):
+            shared = re.search(r"(\d+) bytes smem", line)
+            numbers |= {"registers": int(found.group(1)), "shared": int(shared.group(1)) if shared else 0}
             usages.append((architecture, function, numbers))
-            function = None
+            architecture, numbers = None, {}
     if not usages:
-        raise Failure("cuobjdump names no kernel: is this libtanul-cuda.so?")
+        raise Failure("no kernel is named there: what nvcc says of them looks different from what this program knows")
     return usages
+
+
+def version(build):
+    """"13.0.88 ", where CMake wrote it down"""
+    for path in build.glob("CMakeFiles/*/CMakeCUDACompiler.cmake"):
+        if found := re.search(r'CMAKE_CUDA_COMPILER_VERSION "([\d.]+)"', path.read_text()):
+            return found.group(1) + " "
+    return ""
 
 
 def demangled(names):
@@ -90,15 +78,13 @@ def kernel_of(signature):
 
 
 def collect(usages):
-    """{kernel: {architecture: {registers, local, shared, instances}}}"""
+    """{kernel: {architecture: {registers, stack, spilled, shared, instances}}}"""
     names = demangled(sorted({name for _, name, _ in usages}))
     kernels = collections.defaultdict(dict)
     for architecture, name, numbers in usages:
-        most = kernels[kernel_of(names[name])].setdefault(
-            architecture, {"registers": 0, "local": 0, "shared": 0, "instances": 0})
-        most["registers"] = max(most["registers"], numbers.get("REG", 0))
-        most["local"] = max(most["local"], numbers.get("STACK", 0), numbers.get("LOCAL", 0))
-        most["shared"] = max(most["shared"], numbers.get("SHARED", 0))
+        most = kernels[kernel_of(names[name])].setdefault(architecture, collections.Counter())
+        for key, value in numbers.items():
+            most[key] = max(most[key], value)
         most["instances"] += 1
     return kernels
 
@@ -106,56 +92,61 @@ def collect(usages):
 def table(kernels):
     architectures = sorted({a for uses in kernels.values() for a in uses}, key=lambda a: int(re.sub(r"\D", "", a)))
     lines = ["| kernel | instances | " + " | ".join(f"registers {a}" for a in architectures) +
-             " | local memory, bytes | static shared memory, bytes |",
-             "| --- |" + " ---: |" * (len(architectures) + 3)]
+             " | stack, bytes | spilled, bytes | static shared memory, bytes |",
+             "| --- |" + " ---: |" * (len(architectures) + 4)]
     for kernel in sorted(kernels):
         uses = kernels[kernel]
         registers = [str(uses[a]["registers"]) if a in uses else "-" for a in architectures]
-        local = ", ".join(f"{a} {uses[a]['local']}" for a in architectures if a in uses and uses[a]["local"]) or "0"
+        stack, spilled = (
+            ", ".join(f"{a} {uses[a][key]}" for a in architectures if a in uses and uses[a][key]) or "0"
+            for key in ("stack", "spilled"))
         shared = max(use["shared"] for use in uses.values())
         instances = max(use["instances"] for use in uses.values())
-        lines.append(f"| `{kernel}` | {instances} | {' | '.join(registers)} | {local} | {shared} |")
+        lines.append(f"| `{kernel}` | {instances} | {' | '.join(registers)} | {stack} | {spilled} | {shared} |")
     return lines
 
 
-def spilling(kernels):
-    return [f"{kernel}, {architecture}: {use['local']} bytes of local memory"
+def slow(kernels):
+    """Hot kernels with anything on the stack."""
+    return [f"{kernel}, {architecture}: {use['stack']} bytes on the stack, {use['spilled']} of them spilled"
             for kernel, uses in sorted(kernels.items()) if HOT.search(kernel)
-            for architecture, use in sorted(uses.items()) if use["local"] > 0]
+            for architecture, use in sorted(uses.items()) if use["stack"] or use["spilled"]]
 
 
 HEAD = """<!-- SPDX-License-Identifier: Apache-2.0 -->
 # What the kernels of the CUDA backend need
 
-Written by `bench/registers.py MODULE --out bench/results/cuda-registers.md`, from what nvcc left in
-`libtanul-cuda.so`. Of each kernel the largest of its template instances. Local memory is where registers are
-spilled to, and where arrays lie whose places are not known when compiling; the kernels of matrix products and
-convolutions must have none, which the program checks, and CI with it.
+Written by `bench/registers.py BUILD --out bench/results/cuda-registers.md` from what nvcc {version}says while it compiles
+(`-D TANUL_KERNEL_USAGE=ON`). Of each kernel the largest of its template instances. The stack is in the GPU's memory: registers
+are spilled to it, and arrays lie there whose places are not known when compiling. The kernels of matrix products and
+convolutions must have none, which the program checks, and CI with it. Shared memory that is asked for at the launch is
+not counted.
+
+{count}
+
 """
 
 
 def main():
     parser = argparse.ArgumentParser(description="Registers and memory of the CUDA kernels.")
-    parser.add_argument("module", type=pathlib.Path, help="libtanul-cuda.so")
+    parser.add_argument("build", type=pathlib.Path, help="build folder, configured with TANUL_KERNEL_USAGE=ON")
     parser.add_argument("--out", type=pathlib.Path, help="write the table to this Markdown file")
-    parser.add_argument("--dump", type=pathlib.Path, help="read this output of cuobjdump --dump-resource-usage instead")
     args = parser.parse_args()
-    if not args.dump and not args.module.exists():
-        raise Failure(f"{args.module} is not there")
-    kernels = collect(parse(args.dump.read_text() if args.dump else dump(args.module)))
+    kernels = collect(parse(read(args.build)))
     lines = table(kernels)
+    hot = [kernel for kernel in kernels if HOT.search(kernel)]
+    found = slow(kernels)
+    count = f"{len(kernels)} kernels, {len(hot)} of them hot, {len(found)} of those with something on the stack"
     if args.out:
-        args.out.write_text(HEAD + "\n" + "\n".join(lines) + "\n")
+        args.out.write_text(HEAD.format(version=version(args.build), count=count + ".") + "\n".join(lines) + "\n")
     else:
         print("\n".join(lines))
-    hot = [kernel for kernel in kernels if HOT.search(kernel)]
-    spills = spilling(kernels)
-    print(f"{len(kernels)} kernels, {len(hot)} of them hot, {len(spills)} of those with local memory")
-    for spill in spills:
-        print(f"registers: {spill}", file=sys.stderr)
+    print(count)
+    for one in found:
+        print(f"registers: {one}", file=sys.stderr)
     if not hot:
         raise Failure("no kernel is called gemm, conv or the like: HOT in this file has to be looked at")
-    return 1 if spills else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
@@ -163,4 +154,4 @@ if __name__ == "__main__":
         sys.exit(main())
     except Failure as e:
         print(f"registers: {e}", file=sys.stderr)
-        sys.exit(e.status)
+        sys.exit(2)

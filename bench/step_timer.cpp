@@ -110,6 +110,8 @@ struct Bench {
     options.precise_convolutions = recipe.trainer.precise_convolutions;
     options.precision = recipe.trainer.precision;
     options.deterministic = recipe.trainer.deterministic;
+    if (o.precision) options.precision = *o.precision;
+    if (o.is_deterministic) options.deterministic = *o.is_deterministic;
     options.memory = recipe.trainer.memory;
     if (!o.memory.empty()) options.memory = o.memory == "low" ? Memory::low : Memory::normal;
     const auto channels = static_cast<size_t>(
@@ -158,6 +160,12 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   result["mode"] = trainer.device().str();
   result["threads"] = trainer.options().threads;
   result["batch"] = options.batch;
+  const PlanInfo plan = trainer.plan();
+  result["precision"] = precision_name(plan.precision);
+  result["products"] = plan.products;
+  result["products_in_precision"] = plan.products_in_precision;
+  result["deterministic"] = plan.is_deterministic;
+  result["nondeterministic_steps"] = plan.nondeterministic_steps;
   result["parameters"] = trainer.model().parameter_count();
   const double rate = median(rates);
   result["images_per_s"] = rounded(rate, 2);
@@ -172,7 +180,7 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   } else {
     result["energy"] = "not reported: " + why_no_energy;
   }
-  const double gflops = trainer.plan().flops / static_cast<double>(options.batch) * rate / 1e9;
+  const double gflops = plan.flops / static_cast<double>(options.batch) * rate / 1e9;
   result["gflop_per_s"] = rounded(gflops, 2);
   if (o.with_peak && trainer.device().type == DeviceType::cpu) {
     const double peak = bench::measure_fma_peak(trainer.options().threads) / 1e9;

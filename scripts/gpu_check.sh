@@ -4,7 +4,8 @@
 #   suite       every implementation against the reference in double, on the GPU
 #   training    curves of 200 steps and 1,000 steps without an allocation, replay against walk, a plan that does not fit
 #   sanitizer   compute-sanitizer's four tools on every kernel at small sizes, where it is installed
-#   benchmark   tanul-bench roof, ops and step, the GPU beside the CPU, each result checked
+#   benchmark   tanul-bench roof, ops and step, the GPU beside the CPU, in each precision, each result checked, and
+#               what the promise of the same bits costs
 # Everything goes into one folder: summary.md with a line a check, and what each of them printed. Exit status 0 where
 # nothing failed, 1 where something did or where no GPU can be used.
 #
@@ -121,14 +122,19 @@ check ops 'speed-up: |no time was left' "$bench" ops --device "$device" --second
 for model in $models; do
   # The large networks take the CPU seconds a step: there the GPU stands alone.
   case $model in
-    lenet5 | cifar_resnet20) on=$devices sizes=$batches ;;
-    alexnet) on=$device sizes=512 ;;
-    resnet18) on=$device sizes=256 ;;
-    *) on=$device sizes=128 ;;
+    lenet5 | cifar_resnet20) on=$devices sizes=$batches formats=fp32 ;;
+    alexnet) on=$device sizes=512 formats=fp32,tf32,bf16,fp16 ;;
+    resnet18) on=$device sizes=256 formats=fp32,tf32,bf16,fp16 ;;
+    *) on=$device sizes=128 formats=fp32,bf16 ;;
   esac
   check "step-$model" 'cuda|cpu' "$bench" step --model "examples/models/$model.toml" --batch "$sizes" --device "$on" \
-    --seconds 0.5 --repeats 5 --no-peak --svg "$out/step-$model.svg"
+    --precision $formats --seconds 0.5 --repeats 5 --no-peak --svg "$out/step-$model.svg"
 done
+# What the same bits in every run cost.
+model=resnet18 size=256 formats=fp32,bf16
+if [ $rehearses = yes ]; then model=lenet5 size=8 formats=fp32; fi
+check determinism 'cuda|cpu' "$bench" step --model examples/models/$model.toml --batch $size --device "$device" \
+  --precision $formats --deterministic true,false --seconds 0.5 --repeats 5 --no-peak
 
 printf '\n%d seconds; %s\n' $((SECONDS - started)) "$([ $failed = 0 ] && echo 'nothing failed' || echo 'SOMETHING FAILED')" |
   tee -a "$out/summary.md"

@@ -76,6 +76,7 @@ TEST(BenchOps, ImplementationsOfTheCpuAgree) {
   o.seconds = 0;  // everything, each as short as can be
   const ordered_json result = run_ops(o);
   EXPECT_TRUE(result["mismatches"].empty()) << result["mismatches"].dump(1);
+  EXPECT_EQ(ops_status(result), 0);
   EXPECT_TRUE(result["left_out"].empty());
   size_t compared = 0;
   for (const ordered_json& one : result["cases"]) {
@@ -140,6 +141,11 @@ TEST(BenchOps, AWrongImplementationFailsTheRun) {
   o.seconds = 0;
   const ordered_json result = run_ops(o);
   ASSERT_EQ(result["mismatches"].size(), 2u);  // of a vector of 10 first, which is cheaper
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(ops_status(result), 1);
+  EXPECT_NE(
+      testing::internal::GetCapturedStderr().find("tanul-bench: relu_fwd 2x10 -> 2x10: wrong"),
+      std::string::npos);
   const std::string text = result["mismatches"][1];
   EXPECT_EQ(text.rfind("relu_fwd 2x8x8x8 -> 2x8x8x8: wrong on cpu against simd on the CPU: "
                        "output 0: element 1023 is ",
@@ -156,6 +162,25 @@ TEST(BenchOps, WhatFindsNoTimeIsNamed) {
   const ordered_json result = run_ops(o);
   EXPECT_EQ(result["cases"].size(), 1u);
   EXPECT_GT(result["left_out"].size(), 100u);
+}
+
+TEST(BenchOps, LittleTimeSeesEveryKind) {
+  const std::vector<OpCase> cases = op_cases(sources_of("lenet5"), "*");
+  const std::vector<size_t> order = cheap_first(cases);
+  ASSERT_EQ(order.size(), cases.size());
+  EXPECT_EQ(std::set<size_t>(order.begin(), order.end()).size(), cases.size());
+  std::set<OpKind> all, seen;
+  for (const OpCase& op : cases) all.insert(op.node().kind);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const OpCase& op = cases[order[i]];
+    EXPECT_TRUE(seen.insert(op.node().kind).second) << op.name();
+    for (const OpCase& other : cases) {
+      if (other.node().kind == op.node().kind) {
+        EXPECT_LE(op.flops, other.flops) << op.name();
+      }
+    }
+  }
+  ASSERT_LT(all.size(), cases.size());
 }
 
 TEST(BenchOps, RefusesWhatIsNotThere) {
