@@ -74,7 +74,13 @@ def kernel_of(signature):
                 break
             plain += c
         depth -= c == ">"
-    return plain.split("::")[-1].split(" ")[-1]
+    kernel = plain.split("::")[-1].split(" ")[-1]
+    # One kernel multiplies everything: what, and in which format, stands in its template arguments (kernels/cuda/gemm.h).
+    if problem := re.search(r"(\w+Problem)\b", signature):
+        tile = re.search(r"TensorTile<(?:\w+::)*(\w+)", signature)
+        precision = tile.group(1).lower() if tile else "fp32"
+        kernel += f", {problem.group(1)}" + (f", {precision}" if kernel == "gemm_kernel" else "")
+    return kernel
 
 
 def collect(usages):
