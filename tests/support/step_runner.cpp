@@ -136,6 +136,9 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   // Planning happens while all data pointers are null.
   device.enter();
   if (const char* reason = implementation.supports(args)) {
+    // A rule that was broken on the way to a refusal is no refusal.
+    result.failure = device.last_error();
+    if (!result.failure.empty()) return result;
     result.is_refused = true;
     result.failure = reason;
     return result;
