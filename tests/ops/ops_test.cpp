@@ -218,6 +218,7 @@ TEST_P(Implementations, AgreeWithTheReference) {
   on_device.device = GetParam().device;
   int ran = 0;
   int failed = 0;
+  std::string refusal;  // the last one
   const auto report = [&](const OpCase& op_case, const std::string& what) {
     ++failed;
     ADD_FAILURE() << op_name(kind) << ":" << implementation.name << " on \"" << op_case.name
@@ -241,6 +242,7 @@ TEST_P(Implementations, AgreeWithTheReference) {
         const std::string error = step_error(implementation, step, false, on_device, run);
         if (!error.empty()) report(op_case, error);
         ran += run.is_refused ? 0 : 1;
+        if (run.is_refused) refusal = run.failure;
         if (!error.empty() || run.is_refused ||
             !is_exact_on_integers(kind, step.params, implementation.name)) {
           continue;
@@ -252,6 +254,11 @@ TEST_P(Implementations, AgreeWithTheReference) {
         }
       }
     }
+  }
+  // A library that this machine has not got; the emulated device has them all.
+  if (ran == 0 && GetParam().device != emulated_cuda_device() &&
+      refusal.find("was not found") != std::string::npos) {
+    GTEST_SKIP() << refusal;
   }
   if (std::getenv("TANUL_CASE") == nullptr) {
     EXPECT_GT(ran, 0) << "no case reaches " << op_name(kind) << ":" << implementation.name;

@@ -85,6 +85,10 @@ class BackendTestDevice : public TestDevice {
   }
 
   const char* name() const override { return "Gpu"; }
+  void enter() override {
+    error_.clear();
+    backend_->begin_step();
+  }
   const ImplementationList& implementations(OpKind kind) const override {
     return backend_->implementations(kind);
   }
