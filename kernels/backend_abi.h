@@ -70,9 +70,11 @@ struct Stream;
 struct Implementation {
   const char* name;  // the algorithm: "im2col_gemm"
   // Null where the arguments are supported, otherwise the reason of the refusal. Looks at shapes,
-  // types and parameters, never at data.
+  // types and parameters, never at data; on a device in a module also at the device that the thread
+  // entered last. May prepare what a launch needs.
   const char* (*supports)(const StepArgs& args);
-  // Scratch memory for one launch; `threads` workers will run it.
+  // Scratch memory for one launch; `threads` workers will run it. Asked behind `supports`; below 0: what
+  // had to be prepared failed, with this status, negated.
   int64_t (*workspace_bytes)(const StepArgs& args, int threads);
   // Does the work, or queues it. Does not allocate, synchronise, throw or print. 0 is success.
   int (*launch)(Stream* stream, const StepArgs& args);

@@ -160,7 +160,7 @@ const char* supports(const StepArgs& args) {
   Convolutions* convolutions = planning_convolutions();
   if (convolutions == nullptr) return "cuDNN was not found";
   const ConvolutionShape shape = Step::shape(args, kTf32);
-  if (!is_whole(shape)) return "y has less outputs than fit";
+  if (!is_whole(shape)) return "y has fewer outputs than fit";
   return convolutions->prepare(shape).why_not();
 }
 template <class Step, bool kTf32>
