@@ -10,8 +10,19 @@
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/library_files.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
+
 namespace tanul::test {
 namespace {
+
+// What cuDNN keeps until the process ends is not for LeakSanitizer.
+#if defined(__SANITIZE_ADDRESS__)
+using Unwatched = __lsan::ScopedDisabler;
+#else
+struct Unwatched {};
+#endif
 
 using namespace cuda::cudnn;
 using cuda::ConvolutionKind;
@@ -86,6 +97,7 @@ ConvolutionShape shape_of(const Layer& layer, ConvolutionKind kind, bool rounds_
 }
 
 TEST(RealCudnn, HasEnginesForWellKnownLayers) {
+  [[maybe_unused]] const Unwatched unwatched{};
   if (!cuda::find_cudnn("libcudnn.so.9", real)) GTEST_SKIP() << "cuDNN 9 was not found";
   if (real.version() < 90800) GTEST_SKIP() << "cuDNN " << real.version() << " needs a GPU for that";
   const Api api = table_without_gpu();
@@ -112,6 +124,7 @@ TEST(RealCudnn, HasEnginesForWellKnownLayers) {
 
 // What it does not take is refused, and is no failure.
 TEST(RealCudnn, RefusesWhatDoesNotFitTogether) {
+  [[maybe_unused]] const Unwatched unwatched{};
   if (!cuda::find_cudnn("libcudnn.so.9", real)) GTEST_SKIP() << "cuDNN 9 was not found";
   if (real.version() < 90800) GTEST_SKIP() << "cuDNN " << real.version() << " needs a GPU for that";
   const Api api = table_without_gpu();
