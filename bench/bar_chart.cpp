@@ -12,7 +12,8 @@ namespace {
 constexpr int kWidth = 1000, kLeft = 290, kAxis = 480, kMargin = 20;
 constexpr int kBarHeight = 14, kTitleHeight = 24, kGap = 8;
 // Told apart by people who see red and green alike (Okabe and Ito, 2008).
-constexpr const char* kColours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7"};
+constexpr const char* kColours[] = {"#0072b2", "#e69f00", "#009e73",
+                                    "#cc79a7", "#56b4e9", "#d55e00"};
 
 std::string escaped(const std::string& text) {
   std::string result;
@@ -43,10 +44,15 @@ std::string to_svg(const BarChart& chart) {
   y += 22;
   int x = kMargin;
   for (size_t i = 0; i < chart.series.size(); ++i) {
+    const int width = 40 + 7 * static_cast<int>(chart.series[i].size());
+    if (x > kMargin && x + width > kWidth) {
+      x = kMargin;
+      y += 18;
+    }
     head += fmt::format("<rect x=\"{}\" y=\"{}\" width=\"12\" height=\"12\" fill=\"{}\"/>\n", x,
                         y - 10, colour_of(i));
     head += text_at(x + 17, y, "label", chart.series[i]);
-    x += 40 + 7 * static_cast<int>(chart.series[i].size());
+    x += width;
   }
   y += 24;
   const auto place = [&](double value) { return std::clamp(value / chart.most, 0.0, 1.0) * kAxis; };

@@ -108,9 +108,9 @@ Action add_step(CLI::App& command, StepOptions& o) {
       }
       return 0;
     }
-    if (!o.as_json) print_step_head();
     std::vector<ordered_json> rows;
     const std::vector<std::string> mismatches = time_all_steps(o, [&](const ordered_json& row) {
+      if (!o.as_json && rows.empty()) print_step_head();
       put(row, o.as_json, print_step_row);
       rows.push_back(row);
     });

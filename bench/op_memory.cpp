@@ -188,7 +188,7 @@ void OpInputs::compute(const Node& node) {
   }
 }
 
-OpMemory::OpMemory(Backend& backend, const OpCase& op, int copies)
+OpMemory::OpMemory(Backend& backend, const OpCase& op, int copies, DeviceMemory* room)
     : backend_(backend), op_(op), copies_(copies), copy_bytes_(bytes(op)) {
   int64_t offset = 0;
   const Node& node = op.node();
@@ -199,7 +199,12 @@ OpMemory::OpMemory(Backend& backend, const OpCase& op, int copies)
       offset += aligned(value_bytes(op.graph->value(id)));
     }
   }
-  memory_ = DeviceMemory(backend, copies * copy_bytes_);
+  DeviceMemory& memory = room != nullptr ? *room : memory_;
+  if (memory.data() == nullptr || memory.bytes() < copies * copy_bytes_) {
+    memory.reset();
+    memory = DeviceMemory(backend, copies * copy_bytes_);
+  }
+  base_ = memory.data();
   block_ = DeviceMemory(backend, sizeof(StepBlock));
   backend.copy_in(block_.data(), &kBlock, sizeof kBlock);
   args_.resize(static_cast<size_t>(copies));
@@ -236,7 +241,7 @@ int64_t OpMemory::bytes(const OpCase& op) {
 }
 
 std::byte* OpMemory::place(int copy, ValueId id) const {
-  return id == kNoValue ? nullptr : memory_.data() + copy * copy_bytes_ + offsets_.at(id);
+  return id == kNoValue ? nullptr : base_ + copy * copy_bytes_ + offsets_.at(id);
 }
 
 void OpMemory::reset(const OpInputs& inputs, int copy) {

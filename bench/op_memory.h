@@ -32,7 +32,9 @@ class OpInputs {
 
 class OpMemory {
  public:
-  OpMemory(Backend& backend, const OpCase& op, int copies);
+  // `room`, where not null, is where the copies lie; it grows where it has to. Fresh memory would cost
+  // a large part of the time of a short step.
+  OpMemory(Backend& backend, const OpCase& op, int copies, DeviceMemory* room = nullptr);
 
   int copies() const { return copies_; }
   // Bytes of one copy.
@@ -64,6 +66,7 @@ class OpMemory {
   int64_t copy_bytes_;
   std::map<ValueId, int64_t> offsets_;  // in a copy
   DeviceMemory memory_, workspace_, block_;
+  std::byte* base_ = nullptr;
   std::vector<Arguments> args_;
 };
 

@@ -52,6 +52,7 @@ struct Side {
   std::unique_ptr<Backend> backend;
   Roof roof;
   std::string failure;  // why it takes no part any more
+  DeviceMemory room;    // of the operands
 };
 
 class Run {
@@ -96,12 +97,12 @@ class Run {
   }
 
   void open_devices() {
-    sides_.push_back({open_backend({DeviceType::cpu, 0}, o_.threads), {}, {}});
+    sides_.push_back({open_backend({DeviceType::cpu, 0}, o_.threads), {}, {}, {}});
     if (o_.device != "cpu") {
       std::string why_not;
       const Device device = find_device(o_.device, &why_not);
       if (device.type == DeviceType::cuda) {
-        sides_.push_back({open_backend(device, 0), {}, {}});
+        sides_.push_back({open_backend(device, 0), {}, {}, {}});
       } else {
         result_["no_gpu"] = why_not;
       }
@@ -142,7 +143,7 @@ class Run {
     Backend& backend = *side.backend;
     const ImplementationList& list = list_of(backend, op.node().kind);
     const int copies = std::min(o_.most_copies, copies_past_cache(backend, op));
-    OpMemory memory(backend, op, copies);
+    OpMemory memory(backend, op, copies, &side.room);
     for (int copy = 0; copy < copies; ++copy) memory.reset(inputs, copy);
     std::vector<const Implementation*> able, fitting;
     for (int i = 0; i < list.count; ++i) {
@@ -272,6 +273,12 @@ std::string label_of(const ordered_json& row) {
   return row["is_chosen"].get<bool>() ? label + " *" : label;
 }
 
+// "0.0178", "17.8", "1780"
+std::string microseconds(double ms) {
+  const double us = 1e3 * ms;
+  return us >= 100 ? fmt::format("{:.0f}", us) : fmt::format("{:#.3g}", us);
+}
+
 std::string percent(const ordered_json& row) {
   return row.contains("share_of_roof")
              ? fmt::format("{:.0f} %", 100 * row["share_of_roof"].get<double>())
@@ -290,7 +297,7 @@ void print_ops(const ordered_json& r) {
     fmt::print("the GPU's half is left out: {}\n", r["no_gpu"].get<std::string>());
   }
   fmt::print("\n{:<8} {:<24} {:>10} {:>21} {:>10} {:>9} {:>8} {:>9}  {}\n", "device",
-             "implementation", "ms", "spread", "GFLOP/s", "GB/s", "of roof", "speed-up", "check");
+             "implementation", "us", "spread", "GFLOP/s", "GB/s", "of roof", "speed-up", "check");
   for (const ordered_json& one : r["cases"]) {
     fmt::print("{} {}  ({})\n", one["op"].get<std::string>(), one["shapes"].get<std::string>(),
                one["from"].get<std::string>());
@@ -299,9 +306,10 @@ void print_ops(const ordered_json& r) {
         return row.contains(key) ? fmt::format(fmt::runtime(form), row[key].get<double>()) : "-";
       };
       fmt::print("{:<8} {:<24} {:>10} {:>21} {:>10} {:>9} {:>8} {:>9}  {}\n",
-                 row["device"].get<std::string>(), label_of(row), number("ms", "{:.4g}"),
+                 row["device"].get<std::string>(), label_of(row),
+                 row.contains("ms") ? microseconds(row["ms"]) : "-",
                  row.contains("ms")
-                     ? number("least_ms", "{:.4g}") + " - " + number("most_ms", "{:.4g}")
+                     ? microseconds(row["least_ms"]) + " - " + microseconds(row["most_ms"])
                      : "-",
                  number("gflop_per_s", "{:.4g}"), number("gb_per_s", "{:.4g}"), percent(row),
                  number("speed_up", "{:.3g}"), row["check"].get<std::string>());
@@ -335,22 +343,23 @@ std::string ops_chart(const ordered_json& r) {
     chart.series.push_back(d["description"].get<std::string>());
   }
   chart.notes.push_back(
-      "Bars: share of the time that arithmetic or memory traffic allows at best, from the measured "
-      "ceilings. * what a plan takes in fp32.");
+      "Bars: the time that the measured ceilings allow at best, as a share of the time taken; the "
+      "time; "
+      "speed against the CPU's fastest. * what a plan takes in fp32.");
   for (int tick = 0; tick <= 100; tick += 25) {
     chart.ticks.push_back(tick / 100.0);
     chart.tick_labels.push_back(fmt::format("{} %", tick));
   }
   for (const ordered_json& one : r["cases"]) {
     BarGroup group;
-    group.title = fmt::format("{}  {}  ({})", one["op"].get<std::string>(),
+    group.title = fmt::format("{} {} ({})", one["op"].get<std::string>(),
                               one["shapes"].get<std::string>(), one["from"].get<std::string>());
     for (const ordered_json& row : one["results"]) {
       if (!row.contains("share_of_roof")) continue;
       const double share = row["share_of_roof"];
       group.bars.push_back({row["device"].get<std::string>() + " " + label_of(row), share,
-                            fmt::format("{:.0f} %  {:.3g} ms  {:.3g}x", 100 * share,
-                                        row["ms"].get<double>(), row.value("speed_up", 0.0)),
+                            fmt::format("{:.0f} % · {} us · {:.3g}x", 100 * share,
+                                        microseconds(row["ms"]), row.value("speed_up", 0.0)),
                             series.at(row["device"].get<std::string>())});
     }
     if (!group.bars.empty()) chart.groups.push_back(std::move(group));

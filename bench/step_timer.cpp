@@ -56,6 +56,9 @@ double peak_resident_mib() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
+// Begins anew with what is resident now.
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << 5; }
+
 struct Batch {
   Tensor samples;
   Tensor targets;
@@ -125,12 +128,16 @@ struct Bench {
 }  // namespace
 
 nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o) {
+  static bool is_first = true;  // in this process
+  const Clock::time_point begin = Clock::now();
+  if (!is_first) forget_peak();
   Bench bench(file, o);
   Trainer& trainer = bench.trainer;
   const Batch& data = bench.data;
   const TrainerOptions& options = trainer.options();
   trainer.step(data.samples, data.targets);
-  const double first_step_s = process_age();
+  const double first_step_s = is_first ? process_age() : seconds_since(begin);
+  is_first = false;
 
   // Warm up for a second, which also tells how long a step takes.
   Clock::time_point start = Clock::now();

@@ -38,7 +38,8 @@ struct StepOptions {
 // Throws Error{invalid_argument} where there is none of this name.
 Precision precision_of(const std::string& name);
 
-// images_per_s (median), repeats, first_step_s, peak_rss_mib, tensor_mib (on the device), joules_per_image
+// images_per_s (median), repeats, first_step_s (since the process began; of later rows since they did),
+// peak_rss_mib, tensor_mib (on the device), joules_per_image
 // or, in `energy`, why there is no such number, ….
 nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& options);
 

@@ -256,7 +256,7 @@ TEST(BenchChart, DrawsOneBarAnImplementation) {
   size_t bars = 0;
   for (size_t at = 0; (at = svg.find("width=\"240.0\"", at)) != std::string::npos; ++at) ++bars;
   EXPECT_EQ(bars, rows);
-  EXPECT_NE(svg.find("linear_fwd  2x"), std::string::npos);
+  EXPECT_NE(svg.find("linear_fwd 2x"), std::string::npos);
 }
 
 TEST(BenchChart, TextIsEscaped) {
