@@ -220,10 +220,9 @@ Action add_ops(CLI::App& command) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command
-      .add_option(
-          "--seconds", o.seconds,
-          "Of the whole run, every kind of step first, the cheapest of each; 0: all, each as "
-          "short as can be")
+      .add_option("--seconds", o.seconds,
+                  "For all steps, one of each kind first, the cheapest of it; 0: all, each as "
+                  "short as can be")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   command.add_flag("!--no-roof", o.with_roof, "Leave out measuring the ceilings");

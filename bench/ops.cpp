@@ -67,6 +67,7 @@ class Run {
       fail(Code::invalid_argument, "no step of these shapes matches \"{}\"", o_.ops);
     }
     const std::vector<size_t> order = cheap_first(cases);
+    start_ = Clock::now();
     std::map<size_t, ordered_json> results;
     result_["left_out"] = ordered_json::array();
     result_["mismatches"] = ordered_json::array();
@@ -258,8 +259,8 @@ class Run {
   }
 
   const OpsOptions& o_;
-  const Clock::time_point start_ = Clock::now();
-  double share_ = 0;  // of the time, for the step at hand
+  Clock::time_point start_ = Clock::now();  // of the steps
+  double share_ = 0;                        // of the time, for the step at hand
   std::vector<Side> sides_;
   const Implementation* reference_ = nullptr;
   Outputs want_;

@@ -22,7 +22,7 @@ struct OpsOptions {
   int64_t batch = 0;                // 0: what suits each network
   std::string precision = "all";    // of implementations: all, fp32, tf32, bf16, fp16
   int repeats = 5;
-  double seconds = 120;  // of the whole run; what finds no time is named
+  double seconds = 120;  // of all steps; what finds no time is named
   bool with_roof = true;
   int most_copies = 1024;  // of a step's operands
   // Tests put wrong ones here; null: the device's own.

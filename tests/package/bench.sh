@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # bench.sh CHECK SOURCE BUILD: tanul-bench and what belongs to it, as users call them.
-#   ops        every kind of step for seconds: a table, JSON and a chart, exit status 0
+#   ops        every kind of step, as short as can be: a table, JSON and a chart, exit status 0
 #   step       two batch sizes and the same device twice, which agrees with itself
 #   gpu_check  the script goes through its motions on the CPU; without a GPU it refuses in one line
 #   registers  the table of the kernels' registers, and that spilled ones fail
@@ -17,7 +17,7 @@ expect() {  # FILE PATTERN
 
 case $check in
   ops)
-    "$bench" ops --device cpu --threads 2 --shapes tiny --seconds 2 --repeats 3 --json "$work/ops.json" \
+    "$bench" ops --device cpu --threads 2 --shapes tiny --seconds 0 --repeats 3 --json "$work/ops.json" \
       --svg "$work/ops.svg" >"$work/out"
     expect "$work/out" 'conv2d_fwd 2x1x28x28 6x1x5x5 -> 2x6x28x28  \(tiny lenet5\)'
     expect "$work/out" '^cpu +im2col_gemm .* the reference$'
