@@ -89,8 +89,9 @@ int info(const BackendModule* table, ModuleInfo* info) {
   *info = {};
   write_architectures(parts, info->architectures, sizeof info->architectures);
   int driver = 0, runtime = 0;
-  if (parts.api->driver_version(&driver) != 0) driver = 0;
-  if (parts.api->runtime_version(&runtime) != 0) runtime = 0;
+  const Api& api = *parts.api;
+  if (int e = check(api, api.driver_version(&driver), "cudaDriverGetVersion")) return e;
+  if (int e = check(api, api.runtime_version(&runtime), "cudaRuntimeGetVersion")) return e;
   if (driver > 0) {
     write_version(info->driver, sizeof info->driver, driver);
   } else {

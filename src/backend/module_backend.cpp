@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "core/format.h"
 
@@ -172,9 +173,17 @@ void* ModuleBackend::allocate(int64_t bytes) {
 }
 
 void ModuleBackend::release(void* memory, int64_t bytes) noexcept {
-  module_.synchronize(device_, stream_);
-  module_.release(device_, memory);
+  keep_error(module_.synchronize(device_, stream_));
+  keep_error(module_.release(device_, memory));
   count(-bytes);
+}
+
+void ModuleBackend::keep_error(int status) noexcept {
+  if (status == 0 || !kept_error_.empty()) return;
+  try {
+    kept_error_ = module_.last_error(&module_);
+  } catch (...) {  // no memory for the text
+  }
 }
 
 void ModuleBackend::free_slot(Pinned& slot) noexcept {
@@ -297,7 +306,12 @@ std::unique_ptr<Readback> ModuleBackend::make_readback(int64_t bytes) {
 
 // --- steps ----------------------------------------------------------------------------------------
 
-void ModuleBackend::begin_step() { check(module_.enter(device_)); }
+void ModuleBackend::begin_step() {
+  if (!kept_error_.empty()) {
+    fail(Code::device, "cuda:{}: {}", index_, std::exchange(kept_error_, {}));
+  }
+  check(module_.enter(device_));
+}
 
 void ModuleBackend::synchronize() { check(module_.synchronize(device_, stream_)); }
 

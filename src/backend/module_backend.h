@@ -75,6 +75,8 @@ class ModuleBackend : public Backend {
   };
 
   void check(int status) const;  // throws with the module's last error
+  // Where nothing may be thrown: what failed is the error of the next step.
+  void keep_error(int status) noexcept;
   PinnedRing& ring_of(int64_t bytes, bool is_of_inputs);
   void fill_ring(PinnedRing& ring);
   void free_slot(Pinned& slot) noexcept;
@@ -93,6 +95,7 @@ class ModuleBackend : public Backend {
   Stream* input_stream_ = nullptr;  // copies of inputs, beside the steps
   std::list<PinnedRing> pinned_;    // one of each size
   Pinned* writing_ = nullptr;       // between begin_write and end_write
+  std::string kept_error_;
 };
 
 }  // namespace tanul
