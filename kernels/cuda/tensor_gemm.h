@@ -184,7 +184,6 @@ struct PackedFeeder {
   }
   template <typename Shared>
   __device__ void store(Shared&, int) const {
-    wait_for_copies();
   }
 };
 

@@ -207,18 +207,9 @@ ImplementationRule conv_products_in(ConvStep step, const char* implementation) {
 
 template <typename P>
 std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
-  std::vector<Rule> rules = {
-      {fwd, conv_fwd<P>, bounds_conv_fwd<P>, conv_keeps_integers<P>},
-      {bwd_data, conv_bwd_data<P>, bounds_conv_bwd_data<P>, always},
-      {bwd_weights, conv_bwd_weights<P>, bounds_conv_bwd_weights<P>, always}};
-  for (int i = 0; i < 3; ++i) {
-    const auto step = static_cast<ConvStep>(i);
-    rules[static_cast<size_t>(i)].implementations = {
-        conv_products_in<P, Precision::tf32>(step, "mma_tf32"),
-        conv_products_in<P, Precision::bf16>(step, "mma_bf16"),
-        conv_products_in<P, Precision::fp16>(step, "mma_fp16")};
-  }
-  return rules;
+  return {{fwd, conv_fwd<P>, bounds_conv_fwd<P>, conv_keeps_integers<P>},
+          {bwd_data, conv_bwd_data<P>, bounds_conv_bwd_data<P>, always},
+          {bwd_weights, conv_bwd_weights<P>, bounds_conv_bwd_weights<P>, always}};
 }
 
 }  // namespace tanul::test

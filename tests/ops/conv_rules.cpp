@@ -8,10 +8,13 @@ namespace tanul::test {
 std::vector<Rule> conv2d_rules() {
   std::vector<Rule> rules = conv_rules<Conv2dParams>(OpKind::conv2d_fwd, OpKind::conv2d_bwd_data,
                                                      OpKind::conv2d_bwd_weights);
-  for (Rule& rule : rules) {
-    for (const ImplementationRule& own : winograd_rules(rule.kind)) {
-      rule.implementations.push_back(own);
-    }
+  for (size_t i = 0; i < rules.size(); ++i) {
+    std::vector<ImplementationRule>& own = rules[i].implementations;
+    own = winograd_rules(rules[i].kind);
+    const auto step = static_cast<ConvStep>(i);
+    own.push_back(conv_products_in<Conv2dParams, Precision::tf32>(step, "mma_tf32"));
+    own.push_back(conv_products_in<Conv2dParams, Precision::bf16>(step, "mma_bf16"));
+    own.push_back(conv_products_in<Conv2dParams, Precision::fp16>(step, "mma_fp16"));
   }
   return rules;
 }
