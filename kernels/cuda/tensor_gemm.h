@@ -184,6 +184,7 @@ struct PackedFeeder {
   }
   template <typename Shared>
   __device__ void store(Shared&, int) const {
+    wait_for_copies();
   }
 };
 
