@@ -512,18 +512,20 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
   RecordProperty("calls", std::to_string(good.calls));
 }
 
-INSTANTIATE_TEST_SUITE_P(, CudaErrorsWithBatches,
+std::string batches_name(const testing::TestParamInfo<Batches>& batches) {
+  switch (batches.param) {
+    case Batches::of_device: return "of_device";
+    case Batches::of_host: return "of_host";
+    case Batches::staged: return "staged";
+    case Batches::of_device_tuned: return "of_device_tuned";
+  }
+  return "";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaErrorsWithBatches,
                          testing::Values(Batches::of_device, Batches::of_host, Batches::staged,
                                          Batches::of_device_tuned),
-                         [](const testing::TestParamInfo<Batches>& info) -> std::string {
-                           switch (info.param) {
-                             case Batches::of_device: return "of_device";
-                             case Batches::of_host: return "of_host";
-                             case Batches::staged: return "staged";
-                             case Batches::of_device_tuned: return "of_device_tuned";
-                           }
-                           return "";
-                         });
+                         batches_name);
 
 }  // namespace
 }  // namespace tanul::test
