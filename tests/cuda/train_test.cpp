@@ -513,7 +513,9 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
     EXPECT_EQ(outcome.error.find('\n'), std::string::npos) << outcome.error;
     failed += HasNonfatalFailure() ? 1 : 0;
   }
-  if (!is_tuned) EXPECT_GT(steps_failed, 20);  // of a walk and a recording
+  if (!is_tuned) {
+    EXPECT_GT(steps_failed, 20);  // of a walk and a recording
+  }
   RecordProperty("calls", std::to_string(good.calls));
 }
 
