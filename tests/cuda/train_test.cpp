@@ -298,8 +298,9 @@ TEST_F(CudaTraining, AChangedDataSetIsCopiedAgain) {
     Trainer trainer(lenet(), options);
     std::vector<double> losses;
     for (int epoch = 0; epoch < 7; ++epoch) {
-      samples.data<uint8_t>()[144 * epoch + 70] = 200;
-      labels.data<int32_t>()[epoch] = 1 + epoch % 2;
+      // the samples or the targets
+      if (epoch % 2 == 0) samples.data<uint8_t>()[144 * epoch + 70] = 200;
+      if (epoch % 2 == 1) labels.data<int32_t>()[epoch] = 2;
       losses.push_back(trainer.train_epoch(data).loss);
     }
     return losses;
