@@ -48,7 +48,9 @@ class ModuleBackend::Read : public Readback {
  public:
   Read(ModuleBackend& backend, int64_t bytes) : backend_(backend) {
     const BackendModule& module = backend.module_;
-    backend.check(module.allocate_pinned(backend.device_, &memory_, std::max<int64_t>(bytes, 1)));
+    const int64_t asked = std::max<int64_t>(bytes, 1);
+    backend.check(module.allocate_pinned(backend.device_, &memory_, asked));
+    std::memset(memory_, 0, static_cast<size_t>(asked));
     if (module.create_event(backend.device_, 0, &event_) == 0) return;
     const std::string why = module.last_error(&module);
     module.release_pinned(backend.device_, memory_);

@@ -252,22 +252,24 @@ TEST_F(CudaTraining, StepsAheadChangeNoNumber) {
   }
 }
 
-// Samples of 96 KiB a batch: they cross on the stream of the inputs.
+// Samples of 70 KiB a batch of 8: they cross on the stream of the inputs.
+constexpr int64_t kFeatures = 9000;
 Model classifier_of_features() {
   ModelBuilder m("features");
-  Var x = m.relu(m.linear(m.input({3000}), {.out = 4}));
+  Var x = m.relu(m.linear(m.input({kFeatures}), {.out = 4}));
   m.softmax_cross_entropy(m.linear(x, {.out = 3}));
   return m.build();
 }
 DataView features(int64_t count) {
-  Tensor samples({count, 3000});
+  Tensor samples({count, kFeatures}, DType::u8);
   Tensor labels({count}, DType::i32);
   const Philox random{5, philox_stream("features"), 0};
   for (int64_t i = 0; i < count; ++i) {
     labels.data<int32_t>()[i] = static_cast<int32_t>(i % 3);
-    for (int64_t k = 0; k < 3000; ++k) {
-      samples.data<float>()[i * 3000 + k] = static_cast<float>(
-          random.normal(static_cast<uint64_t>(i * 3000 + k)) + (k % 3 == i % 3 ? 0.1 : 0.0));
+    for (int64_t k = 0; k < kFeatures; ++k) {
+      const uint32_t noise = random.word(static_cast<uint64_t>(i * kFeatures + k)) % 200;
+      samples.data<uint8_t>()[i * kFeatures + k] =
+          static_cast<uint8_t>(noise + (k % 3 == i % 3 ? 20 : 0));
     }
   }
   return DataView(samples, labels);
@@ -296,8 +298,9 @@ TEST_F(CudaTraining, AChangedDataSetIsCopiedAgain) {
     Trainer trainer(lenet(), options);
     std::vector<double> losses;
     for (int epoch = 0; epoch < 7; ++epoch) {
-      samples.data<uint8_t>()[144 * epoch + 70] = 200;
-      labels.data<int32_t>()[epoch] = 1 + epoch % 2;
+      // the samples or the targets
+      if (epoch % 2 == 0) samples.data<uint8_t>()[144 * epoch + 70] = 200;
+      if (epoch % 2 == 1) labels.data<int32_t>()[epoch] = 2;
       losses.push_back(trainer.train_epoch(data).loss);
     }
     return losses;
@@ -431,7 +434,8 @@ TEST(CudaErrors, OfAKernelThatRunsAreNamedStepByStep) {
 
 struct Outcome {
   std::string error;  // of the training; "" where it came through
-  int64_t calls_of_training = 0;
+  int64_t calls_of_planning = 0;
+  int64_t calls_of_training = 0;  // and planning
   int64_t calls = 0;
   std::string failed_call;
   std::string violations, leaks;
@@ -458,6 +462,7 @@ Outcome train_with_error_at(int64_t call, Batches batches) {
   if (call > 0) fake.fail_at(call);
   try {
     Trainer trainer(models[is_staged], options);
+    outcome.calls_of_planning = fake.calls() - before;
     trainer.train_epoch(data[is_staged]);
     outcome.calls_of_training = fake.calls() - before;
   } catch (const Error& e) {
@@ -478,8 +483,10 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
   ASSERT_EQ(good.violations, "");
   ASSERT_EQ(good.leaks, "");
   ASSERT_GT(good.calls_of_training, 250);
+  const bool is_tuned = GetParam() == Batches::of_device_tuned;  // trains as of_device does
+  const int64_t calls = is_tuned ? good.calls_of_planning : good.calls;
   int failed = 0, steps_failed = 0;
-  for (int64_t call = 1; call <= good.calls && failed < 10; ++call) {
+  for (int64_t call = 1; call <= calls && failed < 10; ++call) {
     const Outcome outcome = train_with_error_at(call, GetParam());
     SCOPED_TRACE("call " + std::to_string(call) + ", " + outcome.failed_call);
     ASSERT_NE(outcome.failed_call, "");
@@ -491,10 +498,9 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
     const std::string part = call > good.calls_of_training ? ""
                              : is_of_step                  ? "step "
                                                            : outcome.failed_call;
-    // The tuner goes on without an implementation that does not run, and without memory.
-    const bool may_go_on =
-        GetParam() == Batches::of_device_tuned && outcome.error.empty() &&
-        (outcome.failed_call == "cudaMalloc" || outcome.failed_call == "cudaLaunchKernel");
+    // The tuner goes on without memory, without an implementation that does not run, and without knowing
+    // which driver there is; what frees something never throws.
+    const bool may_go_on = is_tuned && outcome.error.empty();
     EXPECT_EQ(outcome.violations, "");
     EXPECT_EQ(outcome.leaks, "");
     if (may_go_on) continue;
@@ -508,22 +514,26 @@ TEST_P(CudaErrorsWithBatches, InAnyCallEndsInAnErrorThatNamesIt) {
     EXPECT_EQ(outcome.error.find('\n'), std::string::npos) << outcome.error;
     failed += HasNonfatalFailure() ? 1 : 0;
   }
-  EXPECT_GT(steps_failed, 20);  // of a walk and a recording
+  if (!is_tuned) {
+    EXPECT_GT(steps_failed, 20);  // of a walk and a recording
+  }
   RecordProperty("calls", std::to_string(good.calls));
 }
 
-INSTANTIATE_TEST_SUITE_P(, CudaErrorsWithBatches,
+std::string batches_name(const testing::TestParamInfo<Batches>& batches) {
+  switch (batches.param) {
+    case Batches::of_device: return "of_device";
+    case Batches::of_host: return "of_host";
+    case Batches::staged: return "staged";
+    case Batches::of_device_tuned: return "of_device_tuned";
+  }
+  return "";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaErrorsWithBatches,
                          testing::Values(Batches::of_device, Batches::of_host, Batches::staged,
                                          Batches::of_device_tuned),
-                         [](const testing::TestParamInfo<Batches>& of) -> std::string {
-                           switch (of.param) {
-                             case Batches::of_device: return "of_device";
-                             case Batches::of_host: return "of_host";
-                             case Batches::staged: return "staged";
-                             case Batches::of_device_tuned: return "of_device_tuned";
-                           }
-                           return "";
-                         });
+                         batches_name);
 
 }  // namespace
 }  // namespace tanul::test
