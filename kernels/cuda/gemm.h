@@ -258,22 +258,46 @@ struct PartialOut {
   }
 };
 
+// Which tile, of which product and split, a block computes.
+template <class Tile, typename Index>
+struct Place {
+  Index row, column;
+  int batch;
+  uint32_t split;
+
+  __device__ Place(const Schedule& schedule, uint32_t block) {
+    row = static_cast<Index>(block % schedule.row_tiles) * Tile::kRows;
+    block /= schedule.row_tiles;
+    column = static_cast<Index>(block % schedule.column_tiles) * Tile::kColumns;
+    block /= schedule.column_tiles;
+    batch = static_cast<int>(block % schedule.batches);
+    split = block / schedule.batches;
+  }
+};
+
+// blockIdx.x, read again: so that nothing that is made of it keeps registers busy across a loop.
+__device__ inline uint32_t block_again() {
+#ifdef __CUDA_ARCH__
+  uint32_t block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  return block;
+#else
+  return blockIdx.x;
+#endif
+}
+
 // One block computes one tile of one product of the batch, or of one split of it.
 template <class Tile, class Problem, class Part>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_kernel(const __grid_constant__ Problem problem, const __grid_constant__ Schedule schedule,
                 float* partials) {
   using Index = typename Problem::Index;
-  uint32_t place = blockIdx.x;
-  const Index row0 = static_cast<Index>(place % schedule.row_tiles) * Tile::kRows;
-  place /= schedule.row_tiles;
-  const Index column0 = static_cast<Index>(place % schedule.column_tiles) * Tile::kColumns;
-  place /= schedule.column_tiles;
-  const int batch = static_cast<int>(place % schedule.batches);
-  const uint32_t split = place / schedule.batches;
+  const Place<Tile, Index> place(schedule, blockIdx.x);
+  const Index row0 = place.row, column0 = place.column;
+  const int batch = place.batch;
   if (column0 >= problem.columns(batch)) return;
   const int64_t deep = problem.depth(batch);
-  const int64_t first = schedule.chunk * split, behind = first + schedule.chunk;
+  const int64_t first = schedule.chunk * place.split, behind = first + schedule.chunk;
   const Index begin = static_cast<Index>(first < deep ? first : deep);
   const Index end = static_cast<Index>(behind < deep ? behind : deep);
 
@@ -313,13 +337,14 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       __syncthreads();
     }
   }
+  const Place<Tile, Index> at(schedule, block_again());
   if (schedule.splits > 1) {
-    const int64_t product = int64_t{split} * schedule.batches + batch;
+    const int64_t product = int64_t{at.split} * schedule.batches + at.batch;
     const PartialOut out{partials + product * schedule.rows * schedule.ld, schedule.rows,
                          schedule.ld};
-    fragment.store(out, row0, column0);
+    fragment.store(out, at.row, at.column);
   } else {
-    fragment.store(problem.out(batch), row0, column0);
+    fragment.store(problem.out(at.batch), at.row, at.column);
   }
 }
 
