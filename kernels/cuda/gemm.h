@@ -275,15 +275,19 @@ struct Place {
   }
 };
 
-// blockIdx.x, read again: so that nothing that is made of it keeps registers busy across a loop.
-__device__ inline uint32_t block_again() {
+// `place` as it is needed behind the loop. For a Problem with ReadsPlaceAgain it is made of blockIdx.x once
+// more, so that it keeps no registers busy across the loop: whether that helps is a matter of the compiler's,
+// and bench/registers.py shows it.
+template <class Problem, class Place>
+__device__ Place place_behind_loop(const Place& place, const Schedule& schedule) {
 #ifdef __CUDA_ARCH__
-  uint32_t block;
-  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
-  return block;
-#else
-  return blockIdx.x;
+  if constexpr (requires { typename Problem::ReadsPlaceAgain; }) {
+    uint32_t block;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    return Place(schedule, block);
+  }
 #endif
+  return place;
 }
 
 // One block computes one tile of one product of the batch, or of one split of it.
@@ -337,7 +341,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       __syncthreads();
     }
   }
-  const Place<Tile, Index> at(schedule, block_again());
+  const auto at = place_behind_loop<Problem>(place, schedule);
   if (schedule.splits > 1) {
     const int64_t product = int64_t{at.split} * schedule.batches + at.batch;
     const PartialOut out{partials + product * schedule.rows * schedule.ld, schedule.rows,

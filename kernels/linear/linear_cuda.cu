@@ -51,6 +51,7 @@ struct ForwardOut {
 template <typename Index_, class A, class B, class Out>
 struct Product {
   using Index = Index_;
+  using ReadsPlaceAgain = void;
   A operand_a;
   B operand_b;
   Out result;
