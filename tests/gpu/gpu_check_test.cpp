@@ -194,6 +194,7 @@ TEST_F(GpuCheck, APlanThatDoesNotFitIsRefusedWithTheLargestBatchThatDoes) {
   if (free < 0) GTEST_SKIP() << "the CPU does not say how much memory is free";
   const Model model = models::lenet5();
   TrainerOptions options = options_of(gpu_->device(), 64);
+  options.tune = false;  // memory is what is asked for here
   // Twice what would fit, by the memory that 64 more samples take.
   const int64_t at_64 = make_plan(model, options).total_bytes;
   options.batch = 128;
