@@ -35,22 +35,6 @@ double best_of(int repeats, int threads, Task&& task) {
   return best;
 }
 
-// Bytes read and written a second by copies of arrays far larger than the caches.
-double measure_copy(int threads) {
-  constexpr size_t kBytes = size_t{96} << 20;  // of each array
-  std::vector<std::vector<char>> from(static_cast<size_t>(threads)), to(from.size());
-  for (size_t t = 0; t < from.size(); ++t) {
-    from[t].assign(kBytes / from.size(), 1);
-    to[t].assign(kBytes / from.size(), 2);
-  }
-  const double seconds = best_of(6, threads, [&](int t) {
-    const auto i = static_cast<size_t>(t);
-    for (int round = 0; round < 3; ++round)
-      std::memcpy(to[i].data(), from[i].data(), from[i].size());
-  });
-  return 3 * 2 * static_cast<double>(kBytes / from.size() * from.size()) / seconds;
-}
-
 // Floating point operations a second of OpenBLAS, one matrix product of n x n a thread.
 double measure_gemm(int threads) {
   constexpr int n = 768;
@@ -75,6 +59,21 @@ double measure_gemm(int threads) {
 double rounded(double value) { return std::round(value * 100) / 100; }
 
 }  // namespace
+
+double measure_copy(int threads) {
+  constexpr size_t kBytes = size_t{96} << 20;  // of each array
+  std::vector<std::vector<char>> from(static_cast<size_t>(threads)), to(from.size());
+  for (size_t t = 0; t < from.size(); ++t) {
+    from[t].assign(kBytes / from.size(), 1);
+    to[t].assign(kBytes / from.size(), 2);
+  }
+  const double seconds = best_of(6, threads, [&](int t) {
+    const auto i = static_cast<size_t>(t);
+    for (int round = 0; round < 3; ++round)
+      std::memcpy(to[i].data(), from[i].data(), from[i].size());
+  });
+  return 3 * 2 * static_cast<double>(kBytes / from.size() * from.size()) / seconds;
+}
 
 nlohmann::ordered_json measure_roof(int threads) {
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));

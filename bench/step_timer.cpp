@@ -14,7 +14,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "bench/energy.h"
 #include "bench/peak.h"
+#include "bench/report.h"
 
 namespace tanul::bench {
 
@@ -42,12 +44,6 @@ double process_age() {
   return uptime - std::stod(field) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
 // The largest resident set of this program, without what the process held before it became this program.
 double peak_resident_mib() {
   std::ifstream status("/proc/self/status");
@@ -60,11 +56,8 @@ double peak_resident_mib() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-// To so many decimals; the quotient prints shortest in JSON.
-double rounded(double value, int decimals) {
-  const double scale = std::pow(10.0, decimals);
-  return std::round(value * scale) / scale;
-}
+// Begins anew with what is resident now.
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << 5; }
 
 struct Batch {
   Tensor samples;
@@ -118,6 +111,10 @@ struct Bench {
     options.optimizer = Sgd{.lr = 1e-3f, .momentum = 0.9f};
     options.force = recipe.trainer.force;
     options.precise_convolutions = recipe.trainer.precise_convolutions;
+    options.precision = recipe.trainer.precision;
+    options.deterministic = recipe.trainer.deterministic;
+    if (o.precision) options.precision = *o.precision;
+    if (o.is_deterministic) options.deterministic = *o.is_deterministic;
     options.memory = recipe.trainer.memory;
     if (!o.memory.empty()) options.memory = o.memory == "low" ? Memory::low : Memory::normal;
     const auto channels = static_cast<size_t>(
@@ -131,12 +128,16 @@ struct Bench {
 }  // namespace
 
 nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o) {
+  static bool is_first = true;  // in this process
+  const Clock::time_point begin = Clock::now();
+  if (!is_first) forget_peak();
   Bench bench(file, o);
   Trainer& trainer = bench.trainer;
   const Batch& data = bench.data;
   const TrainerOptions& options = trainer.options();
   trainer.step(data.samples, data.targets);
-  const double first_step_s = process_age();
+  const double first_step_s = is_first ? process_age() : seconds_since(begin);
+  is_first = false;
 
   // Warm up for a second, which also tells how long a step takes.
   Clock::time_point start = Clock::now();
@@ -148,11 +149,15 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   const double per_step = seconds_since(start) / static_cast<double>(count);
   const auto steps = std::max<int64_t>(1, std::llround(o.seconds / per_step));
   std::vector<double> rates;
+  std::string why_no_energy;
+  const auto meter = open_energy_meter(trainer.device(), why_no_energy);
+  const double joules_before = meter != nullptr ? meter->joules() : 0;
   for (int repeat = 0; repeat < o.repeats; ++repeat) {
     start = Clock::now();
     for (int64_t i = 0; i < steps; ++i) trainer.step(data.samples, data.targets);
     rates.push_back(static_cast<double>(options.batch * steps) / seconds_since(start));
   }
+  const double joules = meter != nullptr ? meter->joules() - joules_before : 0;
   const double peak_rss_mib = peak_resident_mib();
 
   const SystemInfo system = system_info();
@@ -162,6 +167,12 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   result["mode"] = trainer.device().str();
   result["threads"] = trainer.options().threads;
   result["batch"] = options.batch;
+  const PlanInfo plan = trainer.plan();
+  result["precision"] = precision_name(plan.precision);
+  result["products"] = plan.products;
+  result["products_in_precision"] = plan.products_in_precision;
+  result["deterministic"] = plan.is_deterministic;
+  result["nondeterministic_steps"] = plan.nondeterministic_steps;
   result["parameters"] = trainer.model().parameter_count();
   const double rate = median(rates);
   result["images_per_s"] = rounded(rate, 2);
@@ -170,9 +181,15 @@ nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& o)
   result["peak_rss_mib"] = rounded(peak_rss_mib, 1);
   result["isa"] = system.isa.empty() ? "" : system.isa.front();
   result["tensor_mib"] = rounded(static_cast<double>(trainer.peak_tensor_bytes()) / (1 << 20), 2);
-  const double gflops = trainer.plan().flops / static_cast<double>(options.batch) * rate / 1e9;
+  if (meter != nullptr) {
+    result["joules_per_image"] =
+        significant(joules / static_cast<double>(options.batch * steps * o.repeats));
+  } else {
+    result["energy"] = "not reported: " + why_no_energy;
+  }
+  const double gflops = plan.flops / static_cast<double>(options.batch) * rate / 1e9;
   result["gflop_per_s"] = rounded(gflops, 2);
-  if (o.with_peak) {
+  if (o.with_peak && trainer.device().type == DeviceType::cpu) {
     const double peak = bench::measure_fma_peak(trainer.options().threads) / 1e9;
     result["peak_gflop_per_s"] = rounded(peak, 1);
     result["share_of_peak"] = rounded(gflops / peak, 3);
@@ -215,28 +232,6 @@ void print_losses(const ordered_json& r) {
     if (r.contains(when)) fmt::print("{} {:.6f}\n", when, r[when].get<double>());
   }
   for (double loss : r["losses"]) fmt::print("{:.6f}\n", loss);
-}
-
-void print_step_head() {
-  fmt::print("{:<16} {:>5} {:>7} {:>12} {:>17} {:>9} {:>8} {:>8} {:>8}\n", "model", "batch",
-             "threads", "images/s", "spread", "GFLOP/s", "of peak", "first s", "RSS MiB");
-}
-
-void print_step_row(const ordered_json& r) {
-  double low = r["repeats"][0];
-  double high = low;
-  for (double rate : r["repeats"]) {
-    low = std::min(low, rate);
-    high = std::max(high, rate);
-  }
-  const std::string share = r.contains("share_of_peak")
-                                ? fmt::format("{:.1f} %", 100 * r["share_of_peak"].get<double>())
-                                : "-";
-  fmt::print("{:<16} {:>5} {:>7} {:>12.1f} {:>17} {:>9.2f} {:>8} {:>8.3f} {:>8.1f}\n",
-             r["workload"].get<std::string>(), r["batch"].get<int64_t>(), r["threads"].get<int>(),
-             r["images_per_s"].get<double>(), fmt::format("{:.0f} - {:.0f}", low, high),
-             r["gflop_per_s"].get<double>(), share, r["first_step_s"].get<double>(),
-             r["peak_rss_mib"].get<double>());
 }
 
 nlohmann::ordered_json break_down(const std::string& file, const StepOptions& o) {

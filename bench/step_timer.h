@@ -3,9 +3,12 @@
 #pragma once
 
 #include <tanul/augment.h>
+#include <tanul/precision.h>
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +19,13 @@ struct StepOptions {
   int64_t batch = 0;  // 0: the model file's
   int threads = 0;    // 0: all processors
   std::string device = "auto";
+  std::optional<Precision> precision;  // none: the model file's
+  std::optional<bool> is_deterministic;
+  // Of `step`, each in turn; empty: the ones above.
+  std::vector<int64_t> batches;
+  std::vector<std::string> devices;
+  std::vector<std::string> precisions;             // "fp32" …; empty: the model file's
+  std::vector<std::optional<bool>> deterministic;  // empty: the model file's
   double seconds = 2;
   int repeats = 7;
   bool as_json = false;
@@ -25,10 +35,25 @@ struct StepOptions {
   bool with_evaluation = true;
 };
 
-// images_per_s (median), repeats, first_step_s, peak_rss_mib, ….
+// Throws Error{invalid_argument} where there is none of this name.
+Precision precision_of(const std::string& name);
+
+// images_per_s (median), repeats, first_step_s (since the process began; of later rows since they did),
+// peak_rss_mib, tensor_mib (on the device), joules_per_image
+// or, in `energy`, why there is no such number, ….
 nlohmann::ordered_json time_steps(const std::string& file, const StepOptions& options);
+
+// time_steps for every model, batch, device, precision, and promise of the same bits (`deterministic`). Rows behind
+// the first of a model and batch have speed_up, against that one, and `check`: the losses of the first steps
+// against its own, within what the coarser of both precisions allows. What differs by more is returned as
+// text. With fp16 only the first loss is compared: loss scaling may leave out the first updates.
+std::vector<std::string> time_all_steps(
+    const StepOptions& options,
+    const std::function<void(const nlohmann::ordered_json& row)>& on_row);
 void print_step_head();
-void print_step_row(const nlohmann::ordered_json& result);
+void print_step_row(const nlohmann::ordered_json& row);
+// A chart of images a second, as SVG.
+std::string step_chart(const std::vector<nlohmann::ordered_json>& rows);
 
 // The losses of the first `steps` steps on the random batch, and, unless `with_evaluation` is false, in
 // evaluation before and after them.

@@ -38,6 +38,21 @@ function(tanul_compile_quickly target level)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
 endfunction()
 
+# Compiles the sources of a folder, or those that a pattern names, as one: for files that are small beside their
+# headers. Names in their unnamed namespaces must differ.
+function(tanul_compile_together target)
+  foreach(pattern ${ARGN})
+    set(files ${pattern})
+    if(IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/${pattern})
+      string(APPEND files "/*.cpp")
+    endif()
+    file(GLOB sources CONFIGURE_DEPENDS ${files})
+    string(MAKE_C_IDENTIFIER "${pattern}" group)
+    set_source_files_properties(${sources} PROPERTIES UNITY_GROUP ${group})
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
+
 # What nearly every file includes, compiled once for library and tests; files still include what they use.
 set(tanul_common_headers <algorithm> <functional> <map> <memory> <optional> <string> <utility>
   <variant> <vector> <fmt/core.h>)

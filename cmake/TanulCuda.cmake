@@ -50,6 +50,11 @@ if(TANUL_WERROR)
   target_compile_options(tanul-cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
     $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
 endif()
+if(TANUL_KERNEL_USAGE)
+  target_compile_options(tanul-cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--resource-usage>)
+  set(launcher ${PROJECT_SOURCE_DIR}/cmake/keep_usage.sh ${CMAKE_CUDA_COMPILER_LAUNCHER})
+  set_target_properties(tanul-cuda PROPERTIES CUDA_COMPILER_LAUNCHER "${launcher}")
+endif()
 set_source_files_properties(kernels/cuda/module.cpp PROPERTIES COMPILE_DEFINITIONS
   "TANUL_VERSION=\"${PROJECT_VERSION}\";TANUL_CUDA_ARCHITECTURES=${architecture_list};TANUL_CUDA_PTX=${newest}")
 # Symbols of the static runtime stay inside; the C++ run time is the one that libtanul.so has loaded.

@@ -40,6 +40,10 @@ struct StepBlock {
   // Above 0: the momentum (SGD and its kin) or beta1 (Adam and its kin) of this step, in place of the
   // optimizer's own: for schedules that move it. 0: the optimizer's own.
   float momentum;
+  // Of batches that gather_rows takes from a data set on the device: the place of the first sample in the
+  // order of the epoch, and the epoch (from 0), on which the augmentation depends.
+  int64_t first = 0;
+  uint32_t epoch = 0;
 };
 
 struct StepArgs {
@@ -66,9 +70,11 @@ struct Stream;
 struct Implementation {
   const char* name;  // the algorithm: "im2col_gemm"
   // Null where the arguments are supported, otherwise the reason of the refusal. Looks at shapes,
-  // types and parameters, never at data.
+  // types and parameters, never at data; on a device in a module also at the device that the thread
+  // entered last. May prepare what a launch needs.
   const char* (*supports)(const StepArgs& args);
-  // Scratch memory for one launch; `threads` workers will run it.
+  // Scratch memory for one launch; `threads` workers will run it. Asked behind `supports`; below 0: what
+  // had to be prepared failed, with this status, negated.
   int64_t (*workspace_bytes)(const StepArgs& args, int threads);
   // Does the work, or queues it. Does not allocate, synchronise, throw or print. 0 is success.
   int (*launch)(Stream* stream, const StepArgs& args);
@@ -82,6 +88,8 @@ struct Implementation {
   // False: two launches with the same data may differ in their last bits (float atomics). Only taken with
   // TrainerOptions::deterministic = false.
   bool is_deterministic = true;
+  // Of the code that runs on the device, see ModuleDeviceInfo: 80 is refused on sm_75. 0: runs anywhere.
+  int32_t least_architecture = 0;
 };
 
 struct ImplementationList {

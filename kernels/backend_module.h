@@ -19,6 +19,7 @@ namespace tanul {
 constexpr uint32_t kBackendAbiVersion = 2;
 
 constexpr const char* kBackendSymbol = "tanul_backend";
+constexpr int64_t kMostSmallBytes = 64;  // see BackendModule::put
 
 struct ModuleDevice;  // an open device
 struct ModuleEvent;
@@ -40,7 +41,8 @@ struct ModuleDeviceInfo {
   int32_t major, minor;
   int32_t multiprocessors;
   int64_t memory_bytes;
-  char why_not[256];  // empty: it can be used
+  int32_t architecture;  // of the code that runs on it: 90; 0 where none does
+  char why_not[256];     // empty: it can be used
 };
 
 struct BackendModule {
@@ -69,6 +71,10 @@ struct BackendModule {
   int (*release_pinned)(ModuleDevice* device, void* memory);
   int (*copy)(ModuleDevice* device, void* to, const void* from, int64_t bytes, ModuleCopy kind,
               Stream* stream);
+  // For whole words of at most kMostSmallBytes at multiples of 4, quicker than copy: `put` takes them from any
+  // memory of the host, which may be written again when it returns; `fetch` copies to pinned memory.
+  int (*put)(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream);
+  int (*fetch)(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream);
   int (*fill_zero)(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream);
 
   int (*create_stream)(ModuleDevice* device, Stream** stream);

@@ -118,6 +118,9 @@ struct OpDef {
   bool identity_in_evaluation = false;
   // Bit i: output i is only computed where somebody reads it (it may be absent).
   uint32_t optional_outputs = 0;
+  // A convolution or linear layer, forward or backward: sums of products of two operands, which are what
+  // TrainerOptions::precision is about.
+  bool is_product = false;
   // What users call it, where that is not the step's name without "_fwd": for messages.
   const char* user_name = nullptr;
   // The ONNX operator that a forward step is ("Conv"); "" where ONNX has none.

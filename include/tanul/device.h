@@ -29,7 +29,9 @@ struct GpuInfo {
   std::string name;                // "NVIDIA H100 80GB HBM3"
   std::string compute_capability;  // "9.0"
   int64_t memory_bytes = 0;
-  std::string why_not;  // empty: it can be used
+  // Formats that convolutions and linear layers can be multiplied in there (TrainerOptions::precision).
+  std::vector<std::string> precisions;  // "fp32", "tf32", …
+  std::string why_not;                  // empty: it can be used
 };
 
 // What this copy of the library and this machine are.
@@ -39,7 +41,8 @@ struct SystemInfo {
   std::string cpu;               // model name
   std::vector<std::string> isa;  // instruction sets that kernels use here, best first: "AVX2"
   int threads = 0;               // processors this process may run on: the default of `threads`
-  std::string blas;              // "OpenBLAS 0.3.21, pthreads, …"
+  std::vector<std::string> precisions;  // of the CPU, as in GpuInfo
+  std::string blas;                     // "OpenBLAS 0.3.21, pthreads, …"
   // What became of the CUDA backend, libtanul-cuda.so: "ok", or "not found", "cannot load", "mismatch" or
   // "no device", each followed by the reason.
   std::string cuda;

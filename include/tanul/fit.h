@@ -28,7 +28,7 @@ struct FitEpoch {
 };
 
 struct FitCallbacks {
-  std::function<void(const Progress&)> on_step;   // after every step
+  std::function<void(const Progress&)> on_step;   // for every step, see Trainer::train_epoch
   std::function<void(const FitEpoch&)> on_epoch;  // after every epoch and its validation
 };
 

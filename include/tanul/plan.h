@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tanul/export.h"
+#include "tanul/precision.h"
 #include "tanul/tensor.h"
 
 namespace tanul {
@@ -18,10 +19,17 @@ struct StepInfo {
   std::string phase;                 // load, forward, loss, backward, update
   std::string implementation;        // "im2col_gemm"
   std::vector<std::string> refused;  // "winograd: kernel 5x5, only 3x3": earlier ones of the list
-  Shape output;                      // of the first output
+  // Of a choice by measured times (TrainerOptions::tune), the chosen one's first: "0.41 ms, winograd 0.52
+  // ms". Empty: by order.
+  std::string tuned;
+  Shape output;  // of the first output
   double flops = 0;
   double bytes = 0;  // that must move at least once
   int64_t workspace_bytes = 0;
+  // Of a convolution or linear layer: what TrainerOptions::precision is about.
+  bool is_product = false;
+  Precision multiplies_in = Precision::fp32;
+  bool is_deterministic = true;  // false: its last bits may differ from run to run
 };
 
 // One layer of the model: its forward step, and what belongs to it.
@@ -35,14 +43,23 @@ struct LayerInfo {
   double step_flops = 0;  // forward, backward and update together
   double bytes = 0;       // forward
   int64_t output_bytes = 0;
-  std::string implementation;  // of the forward step; empty for views
+  std::string implementation;                 // of the forward step; empty for views
+  Precision multiplies_in = Precision::fp32;  // the forward step
   std::vector<std::string> refused;
+  std::string tuned;
 };
 
 struct PlanInfo {
   std::string model;
   int64_t batch = 0;
   bool is_training = false;
+  std::string device;  // "cpu", "cuda"
+  // As they were asked for; what came of them says each step, in sum:
+  Precision precision = Precision::fp32;
+  bool is_deterministic = true;
+  int64_t products = 0;               // steps with is_product
+  int64_t products_in_precision = 0;  // of these, the others are in fp32
+  int64_t nondeterministic_steps = 0;
   std::vector<LayerInfo> layers;
   std::vector<StepInfo> steps;
   double flops = 0;  // of a whole step

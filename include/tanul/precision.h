@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "tanul/export.h"
+
 namespace tanul {
 
 // Convolutions and linear layers, forward and backward, round the factors of their products to this format
@@ -19,5 +21,7 @@ namespace tanul {
 //
 // Factors are rounded to the nearest; where a library of the vendor cuts them off instead, u is twice that.
 enum class Precision : int32_t { fp32, tf32, bf16, fp16 };
+
+TANUL_API const char* precision_name(Precision precision);  // "bf16"
 
 }  // namespace tanul

@@ -19,6 +19,7 @@
 #include "tanul/model.h"
 #include "tanul/optim.h"
 #include "tanul/plan.h"
+#include "tanul/precision.h"
 
 namespace tanul {
 
@@ -96,7 +97,25 @@ struct TrainerOptions {
   // true: convolutions only by implementations that sum the products of the formula. Winograd's, where
   // it pays, is two to three times as fast and rounds two to three times as much.
   bool precise_convolutions = false;
+  // The format in which convolutions and linear layers multiply, where the device has an implementation
+  // that does: precision.h says what is rounded and by how much. PlanInfo says which products are in it; the
+  // others are in fp32, on the CPU all of them. fp16 comes with loss scaling (LossScale), on every device.
+  Precision precision = Precision::fp32;
+  // false: implementations whose last bits may differ from run to run may be chosen too (sums in the order
+  // in which threads come). true: the same data give the same bits.
+  bool deterministic = true;
   Memory memory = Memory::normal;
+  // true: where several implementations of a step fit, the quickest is taken, by times that are measured when
+  // the plan is made and kept in ~/.cache/tanul ($XDG_CACHE_HOME/tanul), so that later runs on this machine
+  // choose alike: another choice rounds otherwise. false: the first that fits. Empty: true on a GPU, false on
+  // the CPU.
+  std::optional<bool> tune = {};
+  // On a GPU so many steps may be under way before train_epoch waits for the loss of the first of them; 0:
+  // each is waited for. The numbers are the same; `on_step` comes so many steps later.
+  int64_t steps_ahead = 8;
+  // On a GPU a data set that takes at most half of the free memory is copied to it once, and the device
+  // makes the batches, augmented too: the same bits. False: the host makes them.
+  bool data_on_device = true;
 };
 
 // Averages over an epoch, or over an evaluated part. With several losses `loss` is their weighted sum,
@@ -120,6 +139,17 @@ struct Evaluation {
   // Of each loss with Reduction::none: its single losses [N, ...], in the order of the data; empty
   // for the others.
   std::vector<Tensor> sample_losses;
+};
+
+// Of training with Precision::fp16. The gradient of the loss is multiplied by `scale` so that small gradients
+// do not vanish in fp16, and divided by it where it is used; both are exact. A step whose gradients are
+// not finite is left out: weights, averages and optimizer state keep their bits, and for the optimizer it is no
+// step (for the schedule it is one). The scale is then halved; after 2000 steps without such a one it is
+// doubled. Starts at 65536 (as torch.amp.GradScaler), never falls below 2^-24.
+struct LossScale {
+  double scale = 0;
+  int64_t good_steps = 0;  // since it changed, or since a step was left out
+  int64_t left_out = 0;    // steps of the run so far
 };
 
 // What a callback may look at during an epoch.
@@ -186,8 +216,11 @@ class TANUL_API Trainer {
   Trainer(Trainer&&) noexcept;
   Trainer& operator=(Trainer&&) noexcept;
 
-  // One pass over `data`, shuffled anew each epoch. `on_step` is called after every step, or never.
-  // Throws Error{diverged} where the loss stops being finite.
+  // One pass over `data`, shuffled anew each epoch. `on_step` is called for every step, in order, or never:
+  // after it on the CPU; on a GPU by then up to TrainerOptions::steps_ahead further steps are under way, whose
+  // weights are what it would read.
+  // Throws Error{diverged} where the loss stops being finite, or with Precision::fp16 where the gradients are
+  // not, however small the loss scale.
   EpochResult train_epoch(const DataView& data,
                           const std::function<void(const Progress&)>& on_step = {});
 
@@ -261,8 +294,11 @@ class TANUL_API Trainer {
   void set_stepwise(std::function<void(const StepReport&)> on_step_of_plan, bool looks = true);
 
   // The training plan, and the memory that is really taken for tensors on the device.
+  // tensor_bytes = plan().total_bytes + data_bytes, until a plan of another kind needs more.
   PlanInfo plan() const;
   int64_t tensor_bytes() const;
+  int64_t data_bytes()
+      const;  // of data sets that lie on the device: TrainerOptions::data_on_device
   int64_t peak_tensor_bytes() const;
 
   const Model& model() const;
@@ -272,6 +308,7 @@ class TANUL_API Trainer {
   int64_t steps_done() const;
   int64_t epochs_done() const;
   std::optional<Normalization> normalization() const;
+  std::optional<LossScale> loss_scale() const;  // as it is now; only with Precision::fp16
 
  private:
   friend class LayerRun;

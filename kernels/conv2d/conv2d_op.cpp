@@ -37,6 +37,7 @@ const OpDef op_conv2d_fwd = {
     .infer = conv::infer_fwd<Conv2dParams, 1, 2>,
     .grad = grad_conv2d_fwd,
     .flops = flops_conv2d_fwd,
+    .is_product = true,
     .onnx = "Conv",
 };
 
@@ -45,6 +46,7 @@ const OpDef op_conv2d_bwd_data = {
     .infer = conv::infer_bwd_data<Conv2dParams, 1, 2>,
     .grad = grad_conv2d_bwd_data,
     .flops = flops_conv2d_bwd_data,
+    .is_product = true,
     .onnx = "ConvTranspose",
 };
 
@@ -52,6 +54,7 @@ const OpDef op_conv2d_bwd_weights = {
     .doc = "dw[k,c,r,s] = sum over n, p, q of dy[n,k,p,q] x[n,c,h,w], db[k] = sum of dy[n,k,p,q]",
     .infer = conv::infer_bwd_weights<Conv2dParams, 1, 2>,
     .flops = flops_conv2d_bwd_weights,
+    .is_product = true,
 };
 
 }  // namespace tanul

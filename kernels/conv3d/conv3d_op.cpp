@@ -38,6 +38,7 @@ const OpDef op_conv3d_fwd = {
     .infer = conv::infer_fwd<Conv3dParams, 3, 3>,
     .grad = grad_conv3d_fwd,
     .flops = flops_conv3d_fwd,
+    .is_product = true,
     .onnx = "Conv",
 };
 
@@ -46,6 +47,7 @@ const OpDef op_conv3d_bwd_data = {
     .infer = conv::infer_bwd_data<Conv3dParams, 3, 3>,
     .grad = grad_conv3d_bwd_data,
     .flops = flops_conv3d_bwd_data,
+    .is_product = true,
     .onnx = "ConvTranspose",
 };
 
@@ -53,6 +55,7 @@ const OpDef op_conv3d_bwd_weights = {
     .doc = "dw[k,c,t,r,s] = sum over n, z, p, q of dy[n,k,z,p,q] x[n,c,d,h,w], db[k] = sum of dy",
     .infer = conv::infer_bwd_weights<Conv3dParams, 3, 3>,
     .flops = flops_conv3d_bwd_weights,
+    .is_product = true,
 };
 
 }  // namespace tanul

@@ -75,10 +75,13 @@ struct Api {
   const char* (*error_description)(int error);  // "out of memory"
 };
 
+struct Device;  // device.h
+
 // What stands behind the Stream of a step on this backend.
 struct Queue {
   const Api* api;
   StreamHandle stream;
+  Device* device = nullptr;
 };
 
 }  // namespace tanul::cuda

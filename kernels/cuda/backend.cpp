@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/backend.h"
 
-#include <cstdarg>
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <new>
 #include <type_traits>
 
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/last_error.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/small_copies.h"
 
 namespace tanul {
 
-struct ModuleDevice {
-  const cuda::Api* api;
-  int32_t index;
-};
+struct ModuleDevice : cuda::Device {};
 
 namespace cuda {
 
@@ -28,26 +28,18 @@ constexpr int kNoDevice = 100;           // cudaErrorNoDevice
 constexpr int kInvalidDevice = 101;      // cudaErrorInvalidDevice
 constexpr int kNoKernelImage = 209;      // cudaErrorNoKernelImageForDevice
 
-thread_local char last_text[512];
-
-[[gnu::format(printf, 1, 2)]] void say(const char* format, ...) {
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(last_text, sizeof last_text, format, args);
-  va_end(args);
-}
-
 const char* name_of(const Api& api, int error) { return api.error_name(error); }
 
 // Keeps what a failed call was, and hands its status on.
 int check(const Api& api, int error, const char* call) {
-  if (error != 0) say("%s: %s (%s)", call, name_of(api, error), api.error_description(error));
+  if (error != 0)
+    keep_error("%s: %s (%s)", call, name_of(api, error), api.error_description(error));
   return error;
 }
 int check_bytes(const Api& api, int error, const char* call, int64_t bytes) {
   if (error != 0) {
-    say("%s of %lld bytes: %s (%s)", call, static_cast<long long>(bytes), name_of(api, error),
-        api.error_description(error));
+    keep_error("%s of %lld bytes: %s (%s)", call, static_cast<long long>(bytes),
+               name_of(api, error), api.error_description(error));
   }
   return error;
 }
@@ -78,20 +70,35 @@ void write_architectures(const Parts& parts, char* to, size_t bytes) {
   if (parts.ptx > 0) add(", ", "PTX of compute_", parts.ptx);
 }
 
+void write_library_versions(const LibraryTables& found, ModuleInfo* info) {
+  std::snprintf(info->cublas, sizeof info->cublas, "not found");
+  std::snprintf(info->cudnn, sizeof info->cudnn, "not found");
+  if (found.cublaslt != nullptr) {
+    int v[3] = {0, 0, 0};  // MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL
+    for (int i = 0; i < 3; ++i) found.cublaslt->property(i, &v[i]);
+    std::snprintf(info->cublas, sizeof info->cublas, "%d.%d.%d", v[0], v[1], v[2]);
+  }
+  if (found.cudnn != nullptr) {
+    const auto v = static_cast<unsigned>(found.cudnn->version());  // 91300
+    std::snprintf(info->cudnn, sizeof info->cudnn, "%u.%u.%u", v / 10000, v / 100 % 100, v % 100);
+  }
+}
+
 int info(const BackendModule* table, ModuleInfo* info) {
   const Parts& parts = module_of(table).parts;
   *info = {};
   write_architectures(parts, info->architectures, sizeof info->architectures);
   int driver = 0, runtime = 0;
-  if (parts.api->driver_version(&driver) != 0) driver = 0;
-  if (parts.api->runtime_version(&runtime) != 0) runtime = 0;
+  const Api& api = *parts.api;
+  if (int e = check(api, api.driver_version(&driver), "cudaDriverGetVersion")) return e;
+  if (int e = check(api, api.runtime_version(&runtime), "cudaRuntimeGetVersion")) return e;
   if (driver > 0) {
     write_version(info->driver, sizeof info->driver, driver);
   } else {
     std::snprintf(info->driver, sizeof info->driver, "none");
   }
   write_version(info->runtime, sizeof info->runtime, runtime);
-  parts.library_versions(info->cublas, info->cudnn, sizeof info->cublas);
+  write_library_versions(parts.find_libraries(), info);
   return 0;
 }
 
@@ -107,12 +114,12 @@ int device_count(const BackendModule* table, int32_t* count) {
   const int error = api.device_count(&devices);
   if (error == kInsufficientDriver || error == kNoDevice || (error == 0 && devices == 0)) {
     if (driver == 0) {
-      say("there is no NVIDIA driver");
+      keep_error("there is no NVIDIA driver");
     } else if (error == kInsufficientDriver) {
-      say("the NVIDIA driver is too old: it supports CUDA %d.%d, and CUDA %d.%d is needed",
-          driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+      keep_error("the NVIDIA driver is too old: it supports CUDA %d.%d, and CUDA %d.%d is needed",
+                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     } else {
-      say("the NVIDIA driver finds no GPU");
+      keep_error("the NVIDIA driver finds no GPU");
     }
     return error != 0 ? error : kNoDevice;
   }
@@ -134,7 +141,8 @@ int device_info(const BackendModule* table, int32_t index, ModuleDeviceInfo* inf
   info->minor = properties.minor;
   info->multiprocessors = properties.multiprocessors;
   info->memory_bytes = properties.memory_bytes;
-  if (!has_code_for(parts, properties.major, properties.minor)) {
+  info->architecture = architecture_for(parts, properties.major, properties.minor);
+  if (info->architecture == 0) {
     char built[96];
     write_architectures(parts, built, sizeof built);
     std::snprintf(info->why_not, sizeof info->why_not,
@@ -145,7 +153,10 @@ int device_info(const BackendModule* table, int32_t index, ModuleDeviceInfo* inf
 }
 
 int enter(ModuleDevice* device) {
-  return check(*device->api, device->api->set_device(device->index), "cudaSetDevice");
+  if (int e = check(*device->api, device->api->set_device(device->index), "cudaSetDevice"))
+    return e;
+  set_entered_device(device);
+  return 0;
 }
 
 int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
@@ -153,12 +164,14 @@ int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
   ModuleDeviceInfo properties;
   if (int e = device_info(table, index, &properties)) return e;
   if (properties.why_not[0] != '\0') {
-    say("%s", properties.why_not);
+    keep_error("%s", properties.why_not);
     return kNoKernelImage;
   }
-  auto* opened = new (std::nothrow) ModuleDevice{module_of(table).parts.api, index};
+  const Parts& parts = module_of(table).parts;
+  auto* opened = new (std::nothrow)
+      ModuleDevice{{parts.api, index, properties.major, properties.minor, parts.find_libraries}};
   if (opened == nullptr) {
-    say("no memory on the host");
+    keep_error("no memory on the host");
     return kMemoryAllocation;
   }
   if (int e = enter(opened)) {
@@ -169,7 +182,11 @@ int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
   return 0;
 }
 
-void close(ModuleDevice* device) { delete device; }
+void close(ModuleDevice* device) {
+  enter(device);  // libraries free what they have on the thread's device
+  delete device;
+  set_entered_device(nullptr);
+}
 
 // --- memory ---------------------------------------------------------------------------------------
 
@@ -216,7 +233,7 @@ int copy(ModuleDevice* device, void* to, const void* from, int64_t bytes, Module
                                        "cudaMemcpyAsync on the device"};
   const auto which = static_cast<int32_t>(kind);
   if (which < 0 || which > 2) {
-    say("copy: there is no kind %d", which);
+    keep_error("copy: there is no kind %d", which);
     return kInvalidValue;
   }
   if (int e = enter(device)) return e;
@@ -224,6 +241,16 @@ int copy(ModuleDevice* device, void* to, const void* from, int64_t bytes, Module
                      device->api->copy(to, from, static_cast<size_t>(bytes),
                                        static_cast<CopyKind>(which), handle_of(stream)),
                      kCalls[which], bytes);
+}
+
+int put(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream) {
+  if (int e = enter(device)) return e;
+  return check(*device->api, launch_put(stream, to, from, bytes), "cudaLaunchKernel");
+}
+
+int fetch(ModuleDevice* device, void* to, const void* from, int64_t bytes, Stream* stream) {
+  if (int e = enter(device)) return e;
+  return check(*device->api, launch_fetch(stream, to, from, bytes), "cudaLaunchKernel");
 }
 
 int fill_zero(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream) {
@@ -237,9 +264,9 @@ int fill_zero(ModuleDevice* device, void* memory, int64_t bytes, Stream* stream)
 
 int create_stream(ModuleDevice* device, Stream** stream) {
   *stream = nullptr;
-  auto* queue = new (std::nothrow) Queue{device->api, nullptr};
+  auto* queue = new (std::nothrow) Queue{device->api, nullptr, device};
   if (queue == nullptr) {
-    say("no memory on the host");
+    keep_error("no memory on the host");
     return kMemoryAllocation;
   }
   int e = enter(device);
@@ -351,24 +378,27 @@ const ImplementationList* implementations_of(const BackendModule*, int32_t kind)
   return kind >= 0 && kind < kOpKinds ? &implementations(static_cast<OpKind>(kind)) : &kNone;
 }
 
-const char* last_error(const BackendModule*) { return last_text; }
+const char* last_error_of(const BackendModule*) { return last_error(); }
 
 const char* describe(const BackendModule* table, int status) {
+  if (status == kLibraryError) return last_error();
   const Api& api = *module_of(table).parts.api;
-  say("%s (%s)", name_of(api, status), api.error_description(status));
-  return last_text;
+  keep_error("%s (%s)", name_of(api, status), api.error_description(status));
+  return last_error();
 }
 
 int32_t is_out_of_memory(const BackendModule*, int status) { return status == kMemoryAllocation; }
 
 }  // namespace
 
-bool has_code_for(const Parts& parts, int32_t major, int32_t minor) {
+int32_t architecture_for(const Parts& parts, int32_t major, int32_t minor) {
+  int32_t newest = 0;
   for (int32_t i = 0; i < parts.architecture_count; ++i) {
     const int32_t built = parts.architectures[i];
-    if (built / 10 == major && built % 10 <= minor) return true;
+    if (built / 10 == major && built % 10 <= minor) newest = std::max(newest, built);
   }
-  return parts.ptx > 0 && parts.ptx <= major * 10 + minor;
+  if (newest > 0) return newest;
+  return parts.ptx <= major * 10 + minor ? parts.ptx : 0;
 }
 
 Module make_module(const Parts& parts) {
@@ -390,6 +420,8 @@ Module make_module(const Parts& parts) {
   table.allocate_pinned = allocate_pinned;
   table.release_pinned = release_pinned;
   table.copy = copy;
+  table.put = put;
+  table.fetch = fetch;
   table.fill_zero = fill_zero;
   table.create_stream = create_stream;
   table.destroy_stream = destroy_stream;
@@ -405,7 +437,7 @@ Module make_module(const Parts& parts) {
   table.launch_graph = launch_graph;
   table.destroy_graph = destroy_graph;
   table.implementations = implementations_of;
-  table.last_error = last_error;
+  table.last_error = last_error_of;
   table.describe = describe;
   table.is_out_of_memory = is_out_of_memory;
   return {table, parts};

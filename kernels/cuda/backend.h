@@ -5,6 +5,7 @@
 
 #include "kernels/backend_module.h"
 #include "kernels/cuda/api.h"
+#include "kernels/cuda/libraries.h"
 
 namespace tanul::cuda {
 
@@ -14,14 +15,14 @@ struct Parts {
   const char* version;           // of tanul
   const int32_t* architectures;  // that code was built for: 75, 80, …, ascending
   int32_t architecture_count;
-  int32_t ptx;  // the architecture whose PTX is in the module; 0: none
-  // Versions of libraries that may be absent: "13.1.0", "not found".
-  void (*library_versions)(char* cublas, char* cudnn, int32_t text_bytes);
+  int32_t ptx;                               // the architecture whose PTX is in the module; 0: none
+  const LibraryTables& (*find_libraries)();  // looks for them when it is called first
 };
 
-// Can code for these architectures run on a GPU of compute capability major.minor? Code for sm_XY runs
-// where X is the same and Y at most the GPU's; PTX is translated for any GPU that is not older.
-bool has_code_for(const Parts& parts, int32_t major, int32_t minor);
+// The architecture of the code that a GPU of compute capability major.minor runs; 0: there is none. Code
+// for sm_XY runs where X is the same and Y at most the GPU's, and the newest of it is taken; PTX is
+// translated for any GPU that is not older and has none.
+int32_t architecture_for(const Parts& parts, int32_t major, int32_t minor);
 
 struct Module {
   BackendModule table;  // the first member: functions get a pointer to it

@@ -17,251 +17,13 @@
 // Index arithmetic: a division (multiplication and shift) for each axis and 4 elements of the windows.
 #pragma once
 
-#include <numeric>
-#include <type_traits>
-
-#include "kernels/conv2d/conv2d.h"
-#include "kernels/conv3d/conv3d.h"
-#include "kernels/cuda/divide.h"
+#include "kernels/cuda/convolution_shape.h"
 #include "kernels/cuda/fused_activation.h"
 #include "kernels/cuda/gemm.h"
 
 namespace tanul::cuda::conv {
 
 using gemm::Walk;
-
-// ---- the numbers of a convolution --------------------------------------------------------------
-
-// One spatial axis, as conv2d.h names its numbers.
-struct Axis {
-  int64_t in, out;  // extents of x and y
-  int64_t kernel, stride, pad, dilation;
-};
-
-// kAxes is 2 or 3; the axes of a volume are depth, height, width.
-template <int kAxes>
-struct Shape {
-  int64_t N, C, K, groups;
-  ActivationKind activation;
-  Axis axes[kAxes];
-
-  int64_t channels() const { return C / groups; }  // of a group
-  int64_t filters() const { return K / groups; }
-  int64_t in_elems() const { return product(&Axis::in); }    // H W
-  int64_t out_elems() const { return product(&Axis::out); }  // P Q
-  int64_t taps() const { return product(&Axis::kernel); }
-
- private:
-  int64_t product(int64_t Axis::*member) const {
-    int64_t n = 1;
-    for (const Axis& axis : axes) n *= axis.*member;
-    return n;
-  }
-};
-
-// The one place that reads extents from operands: x [N, C, (D,) H, W], y [N, K, (Z,) P, Q]; signals have
-// no H and no P.
-inline Shape<2> shape_of(const Conv2dParams& p, const Operand& x, const Operand& y) {
-  const bool is_signal = x.rank == 3;
-  return {
-      x.dims[0],
-      x.dims[1],
-      y.dims[1],
-      p.groups,
-      p.activation,
-      {{is_signal ? 1 : x.dims[2], is_signal ? 1 : y.dims[2], p.kernel_h, p.stride_h, p.pad_top,
-        p.dilation_h},
-       {x.dims[x.rank - 1], y.dims[y.rank - 1], p.kernel_w, p.stride_w, p.pad_left, p.dilation_w}}};
-}
-inline Shape<3> shape_of(const Conv3dParams& p, const Operand& x, const Operand& y) {
-  const Conv2dParams& q = p.plane;
-  return {x.dims[0],
-          x.dims[1],
-          y.dims[1],
-          q.groups,
-          q.activation,
-          {{x.dims[2], y.dims[2], p.kernel_d, p.stride_d, p.pad_front, p.dilation_d},
-           {x.dims[3], y.dims[3], q.kernel_h, q.stride_h, q.pad_top, q.dilation_h},
-           {x.dims[4], y.dims[4], q.kernel_w, q.stride_w, q.pad_left, q.dilation_w}}};
-}
-
-template <int kAxes>
-using ParamsOf = std::conditional_t<kAxes == 2, Conv2dParams, Conv3dParams>;
-
-// ---- windows -----------------------------------------------------------------------------------
-
-// Where positions and taps of one axis meet: at  position stride + offset + tap dilation,  which holds
-// a value if it is at least 0 and below the extent.
-struct WindowAxis {
-  int32_t extent, stride, offset, dilation;
-};
-
-// Windows over planes [images, all_channels, extents] of which a group sees `channels` in a row. A
-// position counts as (image, position by axis), a tap as (channel, tap by axis).
-template <int kAxes, typename Index>
-struct Window {
-  WindowAxis axes[kAxes];
-  Divider positions[kAxes], taps[kAxes];
-  Index all_positions, all_taps;  // of all images, of all channels of a group
-  int64_t channels, all_channels, plane;
-
-  struct Place {
-    Index at[kAxes];
-  };
-
-  // Takes position j apart; returns its image.
-  __device__ Index place_position(Index j, Place& place) const {
-#pragma unroll
-    for (int i = kAxes - 1; i >= 0; --i) place.at[i] = split_off(positions[i], j);
-    return j;
-  }
-  // Takes tap d apart; returns its channel.
-  __device__ Index place_tap(Index d, Place& place) const {
-#pragma unroll
-    for (int i = kAxes - 1; i >= 0; --i) place.at[i] = split_off(taps[i], d);
-    return d;
-  }
-  // Goes to the next place, in the order of counting; true where all axes have come round to 0.
-  __device__ static bool advance(const Divider (&extents)[kAxes], Place& place) {
-#pragma unroll
-    for (int i = kAxes - 1; i >= 0; --i) {
-      if (++place.at[i] < static_cast<Index>(extents[i].divisor)) return false;
-      place.at[i] = 0;
-    }
-    return true;
-  }
-  // The offset within a plane of where position and tap meet, -1 outside. `start`: what one of them
-  // brings by itself, see position_start and tap_start.
-  __device__ Index meet_tap(const Place& start, const Place& tap) const {
-    Place at;
-#pragma unroll
-    for (int i = 0; i < kAxes; ++i) at.at[i] = start.at[i] + tap.at[i] * axes[i].dilation;
-    return offset(at);
-  }
-  __device__ Index meet_position(const Place& start, const Place& position) const {
-    Place at;
-#pragma unroll
-    for (int i = 0; i < kAxes; ++i) at.at[i] = start.at[i] + position.at[i] * axes[i].stride;
-    return offset(at);
-  }
-  // The parts of the formula above that do not depend on the tap, or on the position.
-  __device__ Place position_start(const Place& position) const {
-    Place start;
-#pragma unroll
-    for (int i = 0; i < kAxes; ++i) {
-      start.at[i] = position.at[i] * axes[i].stride + axes[i].offset;
-    }
-    return start;
-  }
-  __device__ Place tap_start(const Place& tap) const {
-    Place start;
-#pragma unroll
-    for (int i = 0; i < kAxes; ++i) start.at[i] = tap.at[i] * axes[i].dilation + axes[i].offset;
-    return start;
-  }
-
- private:
-  __device__ Index offset(const Place& place) const {
-    using Unsigned = std::make_unsigned_t<Index>;  // what is outside may wrap round
-    Unsigned offset = 0;
-    bool is_inside = true;
-#pragma unroll
-    for (int i = 0; i < kAxes; ++i) {
-      const auto at = static_cast<Unsigned>(place.at[i]);
-      const auto extent = static_cast<Unsigned>(axes[i].extent);
-      is_inside = is_inside && at < extent;  // below 0: very large
-      offset = offset * extent + at;
-    }
-    return is_inside ? static_cast<Index>(offset) : Index{-1};
-  }
-};
-
-// The windows of a forward convolution over x.
-template <int kAxes, typename Index>
-Window<kAxes, Index> forward_window(const Shape<kAxes>& shape) {
-  Window<kAxes, Index> window{};
-  for (int i = 0; i < kAxes; ++i) {
-    const Axis& axis = shape.axes[i];
-    window.axes[i] = {static_cast<int32_t>(axis.in), static_cast<int32_t>(axis.stride),
-                      static_cast<int32_t>(-axis.pad), static_cast<int32_t>(axis.dilation)};
-    window.positions[i] = Divider(axis.out);
-    window.taps[i] = Divider(axis.kernel);
-  }
-  window.all_positions = static_cast<Index>(shape.N * shape.out_elems());
-  window.all_taps = static_cast<Index>(shape.channels() * shape.taps());
-  window.channels = shape.channels();
-  window.all_channels = shape.C;
-  window.plane = shape.in_elems();
-  return window;
-}
-
-// One axis of a phase of bwd_data: the inputs first_in + i stride, and the taps
-// first_tap + t tap_step, which are all that they meet.
-struct PhaseAxis {
-  int64_t first_in, inputs;
-  int64_t first_tap, tap_step, taps;
-  int64_t offset, dilation;  // input i and tap t meet at output i + offset - t dilation
-
-  PhaseAxis(const Axis& axis, int64_t phase) {
-    first_in = phase;
-    inputs = ceil_div(axis.in - phase, axis.stride);
-    const int64_t common = std::gcd(axis.stride, axis.dilation);
-    tap_step = axis.stride / common;
-    dilation = axis.dilation / common;
-    first_tap = 0;
-    while (first_tap < tap_step && first_tap < axis.kernel &&
-           (phase + axis.pad - first_tap * axis.dilation) % axis.stride != 0) {
-      ++first_tap;
-    }
-    const bool has_taps = first_tap < tap_step && first_tap < axis.kernel;
-    taps = has_taps ? ceil_div(axis.kernel - first_tap, tap_step) : 0;
-    offset = has_taps ? (phase + axis.pad - first_tap * axis.dilation) / axis.stride : 0;
-  }
-};
-
-// Phases are those of the axes, combined: one for each of the first inputs up to the stride.
-template <int kAxes>
-int64_t phase_count(const Shape<kAxes>& shape) {
-  int64_t n = 1;
-  for (const Axis& axis : shape.axes) n *= std::min(axis.stride, axis.in);
-  return n;
-}
-
-// A phase: its windows over dy, and where its inputs and taps stand in dx and w.
-template <int kAxes, typename Index>
-struct Phase {
-  Window<kAxes, Index> window;
-  int32_t first_in[kAxes], first_tap[kAxes], tap_step[kAxes];
-};
-
-template <int kAxes, typename Index>
-Phase<kAxes, Index> make_phase(const Shape<kAxes>& shape, int64_t number) {
-  Phase<kAxes, Index> phase{};
-  Window<kAxes, Index>& window = phase.window;
-  int64_t positions = shape.N, taps = shape.filters();
-  for (int i = kAxes - 1; i >= 0; --i) {
-    const Axis& axis = shape.axes[i];
-    const int64_t phases = std::min(axis.stride, axis.in);
-    const PhaseAxis part(axis, number % phases);
-    number /= phases;
-    window.axes[i] = {static_cast<int32_t>(axis.out), 1, static_cast<int32_t>(part.offset),
-                      static_cast<int32_t>(-part.dilation)};
-    // No division happens where there is nothing to divide.
-    window.positions[i] = Divider(std::max<int64_t>(1, part.inputs));
-    window.taps[i] = Divider(std::max<int64_t>(1, part.taps));
-    phase.first_in[i] = static_cast<int32_t>(part.first_in);
-    phase.first_tap[i] = static_cast<int32_t>(part.first_tap);
-    phase.tap_step[i] = static_cast<int32_t>(part.tap_step);
-    positions *= part.inputs;
-    taps *= part.taps;
-  }
-  window.all_positions = static_cast<Index>(positions);
-  window.all_taps = static_cast<Index>(taps);
-  window.channels = shape.filters();
-  window.all_channels = shape.K;
-  window.plane = shape.out_elems();
-  return phase;
-}
 
 // ---- operands ----------------------------------------------------------------------------------
 
@@ -287,11 +49,12 @@ struct PositionRows {
     at.start = window.position_start(position);
     return at;
   }
-  __device__ void load(const Cursor& at, Index d, float (&v)[4]) const {
+  template <int kSteps>
+  __device__ void load(const Cursor& at, Index d, float (&v)[kSteps]) const {
     typename WindowType::Place tap;
     Index channel = window.place_tap(d, tap);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kSteps; ++i) {
       const Index offset = window.meet_tap(at.start, tap);
       const bool is_inside = at.image != nullptr && d + i < window.all_taps && offset >= 0;
       v[i] = is_inside ? at.image[channel * static_cast<Index>(window.plane) + offset] : 0.0f;
@@ -339,6 +102,18 @@ struct TapRows {
   }
 };
 
+// The number of a phase's tap among all taps of the kernel.
+template <int kAxes, typename Index>
+__device__ inline Index tap_number(const Phase<kAxes, Index>& phase, const int32_t* kernel,
+                                   const typename Window<kAxes, Index>::Place& tap) {
+  Index number = 0;
+#pragma unroll
+  for (int axis = 0; axis < kAxes; ++axis) {
+    number = number * kernel[axis] + phase.first_tap[axis] + tap.at[axis] * phase.tap_step[axis];
+  }
+  return number;
+}
+
 // w [F, C/G, taps] of a group, a channel a row and (filter, tap of a phase) for each step of depth.
 template <int kAxes, typename Index>
 struct ChannelRows {
@@ -360,12 +135,7 @@ struct ChannelRows {
     Index filter = phase.window.place_tap(d, tap);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      Index offset = 0;
-#pragma unroll
-      for (int axis = 0; axis < kAxes; ++axis) {
-        offset =
-            offset * kernel[axis] + phase.first_tap[axis] + tap.at[axis] * phase.tap_step[axis];
-      }
+      const Index offset = tap_number(phase, kernel, tap);
       const bool is_inside = at.row != nullptr && d + i < phase.window.all_taps;
       v[i] = is_inside ? at.row[static_cast<int64_t>(filter) * filter_elems + offset] : 0.0f;
       if (Window<kAxes, Index>::advance(phase.window.taps, tap)) ++filter;
@@ -532,26 +302,27 @@ struct BackwardDataProblem {
   int32_t kernel[kAxes];
   WindowAxis inputs[kAxes];
 
-  __device__ Index columns(int batch) const {
-    return phases[batch % phase_count].window.all_positions;
+  __device__ const Phase<kAxes, Index>& phase(int batch) const {
+    return phases[batch % phase_count];
   }
-  __device__ Index depth(int batch) const { return phases[batch % phase_count].window.all_taps; }
+  __device__ Index columns(int batch) const { return phase(batch).window.all_positions; }
+  __device__ Index depth(int batch) const { return phase(batch).window.all_taps; }
   __device__ auto a(int batch) const {
-    const Phase<kAxes, Index>& phase = phases[batch % phase_count];
     const int64_t group = batch / phase_count;
     const Index filter_elems = channels * taps;
-    return ChannelRows<kAxes, Index>{phase,        w + group * phase.window.channels * filter_elems,
-                                     channels,     taps,
-                                     filter_elems, kernel};
+    return ChannelRows<kAxes, Index>{
+        phase(batch), w + group * phase(batch).window.channels * filter_elems,
+        channels,     taps,
+        filter_elems, kernel};
   }
   __device__ auto b(int batch) const {
-    const Window<kAxes, Index>& window = phases[batch % phase_count].window;
+    const Window<kAxes, Index>& window = phase(batch).window;
     return PositionRows<kAxes, Index>{window,
                                       dy + batch / phase_count * window.channels * window.plane};
   }
   __device__ auto out(int batch) const {
     return PhaseOut<kAxes, Index>{dx + int64_t{batch / phase_count} * channels * plane,
-                                  phases[batch % phase_count],
+                                  phase(batch),
                                   inputs,
                                   channels,
                                   plane,
@@ -594,10 +365,15 @@ struct BackwardWeightsProblem {
 
 // ---- steps -------------------------------------------------------------------------------------
 
-// The extents of the products of a step.
+// The extents of the products of a step: of the widest and the deepest one.
 struct Extents {
   int64_t rows, columns, depth, batches;
 };
+
+// Each step has
+//   shape(args), extents(shape);
+//   for_problems<Index>(args, body): calls body(problem, batches) for each launch, and hands on what it
+//   returns, 0 or an error.
 
 template <int kAxes_>
 struct Forward {
@@ -626,15 +402,9 @@ struct Forward {
     problem.has_plane_vectors = gemm::has_vectors(problem.y, s.out_elems());
     return problem;
   }
-  template <class Tile, typename Index>
-  static int launch(Stream* stream, const StepArgs& args) {
-    return gemm::launch_gemm<Tile>(stream, make_problem<Index>(args), schedule<Tile>(shape(args)),
-                                   args.workspace);
-  }
-  template <class Tile>
-  static gemm::Schedule schedule(const Shape<kAxes>& s) {
-    const Extents e = extents(s);
-    return gemm::make_schedule<Tile>(e.rows, e.columns, e.depth, e.batches);
+  template <typename Index, typename Body>
+  static int for_problems(const StepArgs& args, const Body& body) {
+    return body(make_problem<Index>(args), shape(args).groups);
   }
 };
 
@@ -644,7 +414,6 @@ struct BackwardData {
   static Shape<kAxes> shape(const StepArgs& args) {
     return shape_of(args.params_as<ParamsOf<kAxes>>(), args.out[0], args.in[0]);
   }
-  // Of the widest and the deepest phase.
   static Extents extents(const Shape<kAxes>& s) {
     Extents e{s.channels(), s.N, s.filters(),
               s.groups * std::min<int64_t>(kPhases, phase_count(s))};
@@ -655,8 +424,9 @@ struct BackwardData {
     }
     return e;
   }
-  template <class Tile, typename Index>
-  static int launch(Stream* stream, const StepArgs& args) {
+  // kPhases of them a launch; the last launch may have fewer, in batches of the same kind.
+  template <typename Index, typename Body>
+  static int for_problems(const StepArgs& args, const Body& body) {
     const Shape<kAxes> s = shape(args);
     BackwardDataProblem<kAxes, Index> problem{};
     problem.dy = args.in[0].as<float>();
@@ -671,29 +441,13 @@ struct BackwardData {
       problem.inputs[i] = {static_cast<int32_t>(s.axes[i].in),
                            static_cast<int32_t>(s.axes[i].stride), 0, 0};
     }
-    return for_phases<Tile>(stream, args, s, problem);
-  }
-  template <class Tile>
-  static gemm::Schedule schedule(const Shape<kAxes>& s) {
-    const Extents e = extents(s);
-    return gemm::make_schedule<Tile>(e.rows, e.columns, e.depth, e.batches);
-  }
-
- private:
-  // kPhases of them a launch; the last launch may have fewer, in batches of the same kind.
-  template <class Tile, typename Index>
-  static int for_phases(Stream* stream, const StepArgs& args, const Shape<kAxes>& s,
-                        BackwardDataProblem<kAxes, Index>& problem) {
-    gemm::Schedule schedule = BackwardData::schedule<Tile>(s);
     const int64_t all = phase_count(s);
     for (int64_t first = 0; first < all; first += kPhases) {
       problem.phase_count = static_cast<int32_t>(std::min<int64_t>(kPhases, all - first));
       for (int i = 0; i < problem.phase_count; ++i) {
         problem.phases[i] = make_phase<kAxes, Index>(s, first + i);
       }
-      schedule.batches = static_cast<uint32_t>(s.groups * problem.phase_count);
-      const int error = gemm::launch_gemm<Tile>(stream, problem, schedule, args.workspace);
-      if (error != 0) return error;
+      if (const int error = body(problem, s.groups * problem.phase_count)) return error;
     }
     return 0;
   }
@@ -725,27 +479,36 @@ struct BackwardWeights {
     problem.has_weight_vectors = gemm::has_vectors(problem.dw, s.channels() * s.taps());
     return problem;
   }
-  template <class Tile, typename Index>
-  static int launch(Stream* stream, const StepArgs& args) {
-    return gemm::launch_gemm<Tile>(stream, make_problem<Index>(args), schedule<Tile>(shape(args)),
-                                   args.workspace);
-  }
-  template <class Tile>
-  static gemm::Schedule schedule(const Shape<kAxes>& s) {
-    const Extents e = extents(s);
-    return gemm::make_schedule<Tile>(e.rows, e.columns, e.depth, e.batches);
+  template <typename Index, typename Body>
+  static int for_problems(const StepArgs& args, const Body& body) {
+    return body(make_problem<Index>(args), shape(args).groups);
   }
 };
 
 // ---- implementations ---------------------------------------------------------------------------
 
+template <class Tile>
+gemm::Schedule schedule_of(const Extents& e) {
+  return gemm::make_schedule<Tile>(e.rows, e.columns, e.depth, e.batches);
+}
+
+// The launches of a step, all by the schedule of its extents.
+template <class Step, class Tile, class Part, typename Index>
+int launch_products(Stream* stream, const StepArgs& args, void* workspace) {
+  gemm::Schedule schedule = schedule_of<Tile>(Step::extents(Step::shape(args)));
+  return Step::template for_problems<Index>(args, [&](const auto& problem, int64_t batches) {
+    schedule.batches = static_cast<uint32_t>(batches);
+    return gemm::launch_gemm<Tile, Part>(stream, problem, schedule, workspace);
+  });
+}
+
 template <class Step, class Tile, typename Index>
 int launch_implicit_gemm(Stream* stream, const StepArgs& args) {
-  return Step::template launch<Tile, Index>(stream, args);
+  return launch_products<Step, Tile, gemm::Fragment<Tile>, Index>(stream, args, args.workspace);
 }
 template <class Step, class Tile>
 int64_t workspace_implicit_gemm(const StepArgs& args, int) {
-  return Step::template schedule<Tile>(Step::shape(args)).partial_bytes();
+  return schedule_of<Tile>(Step::extents(Step::shape(args))).partial_bytes();
 }
 
 template <class Step>

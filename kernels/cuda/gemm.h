@@ -51,6 +51,9 @@ enum class Walk {
   depth,      // lanes and pieces run along the depth: memory is contiguous there
   rows,       // lanes and pieces run along the rows: memory is contiguous there
   row_lanes,  // lanes run along the rows, pieces along the depth: a row costs a thread some state
+  // Those of tensor_gemm.h only:
+  blocks,  // pieces of 4 rows by some steps: load(at, depth, v) fills v[4][steps]
+  words,  // as depth, of words that tensor cores take: find(at, depth) says where 4 of them lie, or null
 };
 
 // kBlocks: blocks that a multiprocessor should hold, for the compiler's choice of registers.
@@ -140,7 +143,10 @@ struct Feeder {
       cursors[i] = operand.start(first_row + static_cast<Index>(row(i)));
     }
   }
-  __device__ void load(Index first_depth) {
+  // What is loaded behind one barrier is stored in front of the next one; `shared` and `half` are for
+  // feeders that copy at once.
+  template <typename Shared>
+  __device__ void load(Index first_depth, Shared&, int) {
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       operand.load(cursors[kIsAlongDepth ? i : 0], first_depth + static_cast<Index>(depth(i)),
@@ -167,6 +173,12 @@ struct Feeder {
 template <class Tile>
 struct Fragment {
   static constexpr int kSkew = 4;  // of rows in shared memory beyond a multiple of 32 floats
+  using Shared = float;            // what tiles in shared memory consist of
+  template <int kRows, class Operand, typename Index>
+  using Feeder = gemm::Feeder<Tile, kRows, kSkew, Operand, Index>;
+  // Do threads whose part of the tile lies outside only help to load it? (The largest tiles are taken
+  // where they are mostly full, and have no register to spare.)
+  static constexpr bool kCanBeIdle = Tile::kThreads < 256;
   static constexpr int kRowRuns = Tile::kThreadRows / 4;
   static constexpr int kColumnRuns = Tile::kThreadColumns / 4;
   static constexpr int kRowStep = Tile::kRows / kRowRuns;
@@ -246,44 +258,70 @@ struct PartialOut {
   }
 };
 
+// Which tile, of which product and split, a block computes.
+template <class Tile, typename Index>
+struct Place {
+  Index row, column;
+  int batch;
+  uint32_t split;
+
+  __device__ Place(const Schedule& schedule, uint32_t block) {
+    row = static_cast<Index>(block % schedule.row_tiles) * Tile::kRows;
+    block /= schedule.row_tiles;
+    column = static_cast<Index>(block % schedule.column_tiles) * Tile::kColumns;
+    block /= schedule.column_tiles;
+    batch = static_cast<int>(block % schedule.batches);
+    split = block / schedule.batches;
+  }
+};
+
+// `place` as it is needed behind the loop. For a Problem with ReadsPlaceAgain it is made of blockIdx.x once
+// more, so that it keeps no registers busy across the loop: whether that helps is a matter of the compiler's,
+// and bench/registers.py shows it.
+template <class Problem, class Place>
+__device__ Place place_behind_loop(const Place& place, const Schedule& schedule) {
+#ifdef __CUDA_ARCH__
+  if constexpr (requires { typename Problem::ReadsPlaceAgain; }) {
+    uint32_t block;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    return Place(schedule, block);
+  }
+#endif
+  return place;
+}
+
 // One block computes one tile of one product of the batch, or of one split of it.
 template <class Tile, class Problem, class Part>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm_kernel(const __grid_constant__ Problem problem, const __grid_constant__ Schedule schedule,
                 float* partials) {
   using Index = typename Problem::Index;
-  uint32_t place = blockIdx.x;
-  const Index row0 = static_cast<Index>(place % schedule.row_tiles) * Tile::kRows;
-  place /= schedule.row_tiles;
-  const Index column0 = static_cast<Index>(place % schedule.column_tiles) * Tile::kColumns;
-  place /= schedule.column_tiles;
-  const int batch = static_cast<int>(place % schedule.batches);
-  const uint32_t split = place / schedule.batches;
+  const Place<Tile, Index> place(schedule, blockIdx.x);
+  const Index row0 = place.row, column0 = place.column;
+  const int batch = place.batch;
   if (column0 >= problem.columns(batch)) return;
   const int64_t deep = problem.depth(batch);
-  const int64_t first = schedule.chunk * split, behind = first + schedule.chunk;
+  const int64_t first = schedule.chunk * place.split, behind = first + schedule.chunk;
   const Index begin = static_cast<Index>(first < deep ? first : deep);
   const Index end = static_cast<Index>(behind < deep ? behind : deep);
 
   const auto& operand_a = problem.a(batch);
   const auto& operand_b = problem.b(batch);
   using FeederA =
-      Feeder<Tile, Tile::kRows, Part::kSkew, std::remove_cvref_t<decltype(operand_a)>, Index>;
-  using FeederB =
-      Feeder<Tile, Tile::kColumns, Part::kSkew, std::remove_cvref_t<decltype(operand_b)>, Index>;
-  TANUL_SHARED(float, tile_a, 2 * FeederA::kHalf);
-  TANUL_SHARED(float, tile_b, 2 * FeederB::kHalf);
+      typename Part::template Feeder<Tile::kRows, std::remove_cvref_t<decltype(operand_a)>, Index>;
+  using FeederB = typename Part::template Feeder<Tile::kColumns,
+                                                 std::remove_cvref_t<decltype(operand_b)>, Index>;
+  TANUL_SHARED(typename Part::Shared, tile_a, 2 * FeederA::kHalf);
+  TANUL_SHARED(typename Part::Shared, tile_b, 2 * FeederB::kHalf);
   FeederA a(operand_a, row0);
   FeederB b(operand_b, column0);
   Part fragment;
-  // Threads whose part of the tile lies outside only help to load it. (The largest tiles are taken where
-  // they are mostly full, and have no register to spare.)
   const bool is_idle =
-      Tile::kThreads < 256 && (row0 + Part::first_row() >= schedule.rows ||
-                               column0 + Part::first_column() >= problem.columns(batch));
+      Part::kCanBeIdle && (row0 + Part::first_row() >= schedule.rows ||
+                           column0 + Part::first_column() >= problem.columns(batch));
   if (begin < end) {
-    a.load(begin);
-    b.load(begin);
+    a.load(begin, tile_a, 0);
+    b.load(begin, tile_b, 0);
     a.store(tile_a, 0);
     b.store(tile_b, 0);
     __syncthreads();
@@ -293,8 +331,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     depth += Tile::kDepth;
     const bool has_next = depth < end;
     if (has_next) {
-      a.load(depth);
-      b.load(depth);
+      a.load(depth, tile_a, half ^ 1);
+      b.load(depth, tile_b, half ^ 1);
     }
     if (!is_idle) fragment.accumulate(tile_a, tile_b, half);
     if (has_next) {
@@ -303,13 +341,14 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       __syncthreads();
     }
   }
+  const auto at = place_behind_loop<Problem>(place, schedule);
   if (schedule.splits > 1) {
-    const int64_t product = int64_t{split} * schedule.batches + batch;
+    const int64_t product = int64_t{at.split} * schedule.batches + at.batch;
     const PartialOut out{partials + product * schedule.rows * schedule.ld, schedule.rows,
                          schedule.ld};
-    fragment.store(out, row0, column0);
+    fragment.store(out, at.row, at.column);
   } else {
-    fragment.store(problem.out(batch), row0, column0);
+    fragment.store(problem.out(at.batch), at.row, at.column);
   }
 }
 

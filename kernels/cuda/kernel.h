@@ -30,8 +30,8 @@
 #include "emulation/cuda.h"
 #else
 #include <cuda_runtime.h>
-// `T name[count]` in the shared memory of a block.
-#define TANUL_SHARED(T, name, count) __shared__ T name[count]
+// `T name[count]` in the shared memory of a block, aligned for load4 and store4.
+#define TANUL_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #endif
 
 namespace tanul::cuda {

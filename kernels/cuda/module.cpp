@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // libtanul-cuda.so: the backend's table over the CUDA runtime, which is linked statically and hidden, so
-// that nothing of CUDA has to be installed but the driver. cuBLAS and cuDNN are looked up by name; either
-// may be absent.
+// that nothing of CUDA has to be installed but the driver.
 #include <cuda_runtime.h>
-#include <dlfcn.h>
 
 #include <cstdio>
-#include <cstring>
 
 #include "kernels/cuda/backend.h"
+#include "kernels/cuda/library_files.h"
 
 namespace tanul::cuda {
 
@@ -123,42 +121,18 @@ const Api kApi = {
     .error_description = [](int e) { return cudaGetErrorString(static_cast<cudaError_t>(e)); },
 };
 
-// --- libraries that may be absent -----------------------------------------------------------------
-
-// The function `symbol` of the library, null where either is missing. Libraries stay loaded.
-template <typename Function>
-Function find(const char* library, const char* symbol) {
-  void* handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
-  return handle == nullptr ? nullptr : reinterpret_cast<Function>(dlsym(handle, symbol));
+LibraryTables look_for_libraries() {
+  static cublaslt::Api cublaslt;
+  static cudnn::Api cudnn;
+  char name[32];  // the cuBLAS that belongs to this CUDA
+  std::snprintf(name, sizeof name, "libcublasLt.so.%d", CUDART_VERSION / 1000);
+  return {find_cublaslt(name, cublaslt) ? &cublaslt : nullptr,
+          find_cudnn("libcudnn.so.9", cudnn) ? &cudnn : nullptr};
 }
 
-void cublas_version(char* text, size_t bytes) {
-  char library[32];
-  std::snprintf(library, sizeof library, "libcublas.so.%d", CUDART_VERSION / 1000);
-  const auto property = find<int (*)(int which, int* value)>(library, "cublasGetProperty");
-  int v[3] = {0, 0, 0};  // MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL
-  bool is_known = property != nullptr;
-  for (int i = 0; i < 3 && is_known; ++i) is_known = property(i, &v[i]) == 0;
-  if (is_known) {
-    std::snprintf(text, bytes, "%d.%d.%d", v[0], v[1], v[2]);
-  } else {
-    std::snprintf(text, bytes, "not found");
-  }
-}
-
-void cudnn_version(char* text, size_t bytes) {
-  const auto version = find<size_t (*)()>("libcudnn.so.9", "cudnnGetVersion");
-  if (version == nullptr) {
-    std::snprintf(text, bytes, "not found");
-    return;
-  }
-  const auto v = static_cast<unsigned>(version());  // 91300
-  std::snprintf(text, bytes, "%u.%u.%u", v / 10000, v / 100 % 100, v % 100);
-}
-
-void library_versions(char* cublas, char* cudnn, int32_t text_bytes) {
-  cublas_version(cublas, static_cast<size_t>(text_bytes));
-  cudnn_version(cudnn, static_cast<size_t>(text_bytes));
+const LibraryTables& find_libraries() {
+  static const LibraryTables tables = look_for_libraries();
+  return tables;
 }
 
 constexpr int32_t kArchitectures[] = {TANUL_CUDA_ARCHITECTURES};
@@ -172,6 +146,6 @@ extern "C" __attribute__((visibility("default"))) const tanul::BackendModule* ta
   static const Module module =
       make_module({&kApi, TANUL_VERSION, kArchitectures,
                    static_cast<int32_t>(sizeof kArchitectures / sizeof kArchitectures[0]),
-                   TANUL_CUDA_PTX, library_versions});
+                   TANUL_CUDA_PTX, find_libraries});
   return &module.table;
 }

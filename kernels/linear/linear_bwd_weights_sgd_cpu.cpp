@@ -119,16 +119,17 @@ int64_t workspace_bytes(const StepArgs& args, int threads) {
 int launch(Stream* stream, const StepArgs& args) {
   const int64_t N = args.in[0].dims[0], C = args.in[0].dims[1], K = args.in[1].dims[1];
   float* workspace = static_cast<float*>(args.workspace);
-  const Problem p{N,
-                  C,
-                  K,
-                  args.in[0].as<float>(),
-                  args.out[0].as<float>(),
-                  args.out[1].present() ? args.out[1].as<float>() : nullptr,
-                  cpu::sgd_rates(args, args.params_as<LinearSgdParams>().sgd, 1.0f),
-                  2 * cpu::strided_gemm_lanes(),
-                  workspace,
-                  workspace + dy_elems(args)};
+  const Problem p{
+      N,
+      C,
+      K,
+      args.in[0].as<float>(),
+      args.out[0].as<float>(),
+      args.out[1].present() ? args.out[1].as<float>() : nullptr,
+      cpu::sgd_rates(args, args.params_as<LinearSgdParams>().sgd, 1.0f, args.block->step),
+      2 * cpu::strided_gemm_lanes(),
+      workspace,
+      workspace + dy_elems(args)};
   float* tiles = p.panels + panel_elems(args);
   pack_dy(stream, args.in[1].as<float>(), N, K, p.dy,
           args.out[2].present() ? args.out[2].as<float>() : nullptr);

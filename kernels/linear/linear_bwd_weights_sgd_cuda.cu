@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A linear layer's weight gradient and SGD's update on CUDA: the kernels of linear_bwd_weights, with dw in
-// the workspace, and of sgd_update behind them. Bits, numerics and bounds are those of the two steps.
+// the workspace, and of sgd_update behind them; one implementation for each precision of the products.
+// Bits, numerics and bounds are those of the two steps.
+#include <iterator>
+
 #include "kernels/cuda/kernel.h"
+#include "kernels/cuda/mma.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/linear/linear.h"
 
@@ -49,33 +53,55 @@ struct Parts {
   }
 };
 
-const Implementation& first_that_supports(const ImplementationList& list, const StepArgs& args) {
+// As select takes them: in this precision, or in fp32.
+const Implementation& first_that_supports(const ImplementationList& list, const StepArgs& args,
+                                          Precision precision) {
+  const auto is_chosen = [&](const Implementation& candidate) {
+    return (candidate.multiplies_in == precision || candidate.multiplies_in == Precision::fp32) &&
+           candidate.supports(args) == nullptr;
+  };
   int32_t i = 0;
-  while (i + 1 < list.count && list.items[i].supports(args) != nullptr) ++i;
+  while (i + 1 < list.count && !is_chosen(list.items[i])) ++i;
   return list.items[i];
 }
 
+template <Precision kPrecision>
 int64_t workspace_bytes(const StepArgs& args, int threads) {
   const Parts parts(args);
-  return Parts::bytes_of_gradient(args) +
-         first_that_supports(cuda_linear_bwd_weights, parts.gradient)
-             .workspace_bytes(parts.gradient, threads);
+  const int64_t bytes = first_that_supports(cuda_linear_bwd_weights, parts.gradient, kPrecision)
+                            .workspace_bytes(parts.gradient, threads);
+  return bytes < 0 ? bytes : Parts::bytes_of_gradient(args) + bytes;
 }
 
+template <Precision kPrecision>
 int launch_gradient_and_update(Stream* stream, const StepArgs& args) {
   const Parts parts(args);
-  if (int e = first_that_supports(cuda_linear_bwd_weights, parts.gradient)
+  if (int e = first_that_supports(cuda_linear_bwd_weights, parts.gradient, kPrecision)
                   .launch(stream, parts.gradient)) {
     return e;
   }
-  return first_that_supports(cuda_sgd_update, parts.update).launch(stream, parts.update);
+  return first_that_supports(cuda_sgd_update, parts.update, Precision::fp32)
+      .launch(stream, parts.update);
+}
+
+template <Precision kPrecision>
+constexpr Implementation gradient_and_update(const char* name) {
+  Implementation made{name, supports_all, workspace_bytes<kPrecision>,
+                      launch_gradient_and_update<kPrecision>};
+  made.multiplies_in = kPrecision;
+  if (kPrecision != Precision::fp32) made.least_architecture = cuda::kTensorCoreArchitecture;
+  return made;
 }
 
 constexpr Implementation kImplementations[] = {
-    {"gradient_and_update", supports_all, workspace_bytes, launch_gradient_and_update}};
+    gradient_and_update<Precision::tf32>("gradient_and_update_tf32"),
+    gradient_and_update<Precision::bf16>("gradient_and_update_bf16"),
+    gradient_and_update<Precision::fp16>("gradient_and_update_fp16"),
+    gradient_and_update<Precision::fp32>("gradient_and_update")};
 
 }  // namespace
 
-const ImplementationList cuda_linear_bwd_weights_sgd = {kImplementations, 1};
+const ImplementationList cuda_linear_bwd_weights_sgd = {kImplementations,
+                                                        std::size(kImplementations)};
 
 }  // namespace tanul

@@ -109,7 +109,8 @@ int launch_linear_bwd_weights_sgd(Stream* stream, const StepArgs& args) {
   float* w = args.out[0].as<float>();
   float* v = args.out[1].present() ? args.out[1].as<float>() : nullptr;
   multiply_weights(stream, args, dw, args.out[2].present() ? args.out[2].as<float>() : nullptr);
-  const cpu::SgdRates rates = cpu::sgd_rates(args, args.params_as<LinearSgdParams>().sgd, 1.0f);
+  const cpu::SgdRates rates =
+      cpu::sgd_rates(args, args.params_as<LinearSgdParams>().sgd, 1.0f, args.block->step);
   cpu::parallel_ranges(stream, args.in[2].elems(), [&](int64_t begin, int64_t end) {
     cpu::sgd_update(w + begin, dw + begin, v == nullptr ? nullptr : v + begin, end - begin, rates);
   });

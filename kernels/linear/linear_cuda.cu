@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fully connected layer on CUDA, "gemm": each of the three products is one call of kernels/cuda/gemm.h.
+// Fully connected layer on CUDA: each of the three products is one call of cuBLASLt where that is found
+// (linear_cublaslt.h), of kernels/cuda/gemm.h ("gemm"), or of kernels/cuda/tensor_gemm.h where the plan
+// allows operands of fewer bits ("mma").
 //
 //   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the sums are in
 //                registers
@@ -8,13 +10,15 @@
 //
 // 2 N K C flops each; meets the arithmetic roof unless N is small, then the bytes of w: products with
 // few tiles are split along their depth until all multiprocessors have work.
-// Numerics and determinism: see gemm.h.
+// Numerics and determinism: see gemm.h and tensor_gemm.h; bias and activation are fp32.
 #include <iterator>
 
 #include "kernels/cuda/fused_activation.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/tensor_gemm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/linear_cublaslt.h"
 
 namespace tanul {
 
@@ -47,6 +51,7 @@ struct ForwardOut {
 template <typename Index_, class A, class B, class Out>
 struct Product {
   using Index = Index_;
+  using ReadsPlaceAgain = void;
   A operand_a;
   B operand_b;
   Out result;
@@ -82,6 +87,7 @@ MatrixOut<Index> matrix_out(const Operand& matrix, float* last) {
 }
 
 struct Forward {
+  using Library = linear_cublaslt::Forward;
   static Extents extents(const StepArgs& args) {
     return {args.in[0].dims[0], args.in[1].dims[0], args.in[0].dims[1]};
   }
@@ -98,6 +104,7 @@ struct Forward {
 };
 
 struct BackwardData {
+  using Library = linear_cublaslt::BackwardData;
   static Extents extents(const StepArgs& args) {
     return {args.in[0].dims[0], args.in[1].dims[1], args.in[0].dims[1]};
   }
@@ -112,18 +119,20 @@ struct BackwardData {
 };
 
 struct BackwardWeights {
+  using Library = linear_cublaslt::BackwardWeights;
+  // With the column of db, whether it is wanted or not: dw has the same bits.
   static Extents extents(const StepArgs& args) {
-    return {args.in[1].dims[1], args.in[0].dims[1] + (args.out[1].present() ? 1 : 0),
-            args.in[0].dims[0]};
+    return {args.in[1].dims[1], args.in[0].dims[1] + 1, args.in[0].dims[0]};
   }
   template <typename Index>
   static auto product(const StepArgs& args) {
     const Extents e = extents(args);
+    const int64_t columns = e.columns - (args.out[1].present() ? 0 : 1);
     float* db = args.out[1].present() ? args.out[1].as<float>() : nullptr;
     return Product<Index, ColumnMajor<Index>, ColumnMajor<Index>, MatrixOut<Index>>{
         column_major<Index>(args.in[1], false),
         column_major<Index>(args.in[0], args.out[1].present()), matrix_out<Index>(args.out[0], db),
-        static_cast<Index>(e.columns), static_cast<Index>(e.depth)};
+        static_cast<Index>(columns), static_cast<Index>(e.depth)};
   }
 };
 
@@ -155,8 +164,47 @@ const char* supports_32_bit(const StepArgs& args) {
   return cuda::gemm::why_not_32_bit({e.rows, e.columns, e.depth});
 }
 
+// ---- on tensor cores
+
+// Calls body(tile) with the tile of a step.
+template <class Step, class Format, typename Body>
+auto with_tile(const StepArgs& args, const Body& body) {
+  const Extents e = Step::extents(args);
+  return cuda::gemm::with_tensor_tile<Format>(e.rows, e.columns, e.depth, 1, body);
+}
+template <class Step, class Format>
+int launch_mma(Stream* stream, const StepArgs& args) {
+  return with_tile<Step, Format>(args, [&](auto tile) {
+    using Tile = decltype(tile);
+    return cuda::gemm::launch_gemm<Tile, cuda::gemm::TensorFragment<Tile, Format>>(
+        stream, Step::template product<int32_t>(args), schedule_of<Step, Tile>(args),
+        args.workspace);
+  });
+}
+template <class Step, class Format>
+int64_t workspace_mma(const StepArgs& args, int) {
+  return with_tile<Step, Format>(
+      args, [&](auto tile) { return schedule_of<Step, decltype(tile)>(args).partial_bytes(); });
+}
+
+template <class Step, class Format>
+constexpr Implementation mma(const char* name) {
+  Implementation made{name, supports_32_bit<Step>, workspace_mma<Step, Format>,
+                      launch_mma<Step, Format>};
+  made.multiplies_in = Format::kPrecision;
+  made.least_architecture = cuda::kTensorCoreArchitecture;
+  return made;
+}
+
 template <class Step>
 constexpr Implementation kImplementations[] = {
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::tf32>("cublaslt_tf32"),
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::bf16>("cublaslt_bf16"),
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::fp16>("cublaslt_fp16"),
+    mma<Step, cuda::Tf32>("mma_tf32"),
+    mma<Step, cuda::Bf16>("mma_bf16"),
+    mma<Step, cuda::Fp16>("mma_fp16"),
+    linear_cublaslt::cublaslt<typename Step::Library, Precision::fp32>("cublaslt"),
     {"gemm_128x128", supports_large_tiles<Step>, workspace_linear<Step, cuda::gemm::Tile128x128>,
      launch_linear<Step, cuda::gemm::Tile128x128, int32_t>},
     {"gemm_64x64", supports_32_bit<Step>, workspace_linear<Step, cuda::gemm::Tile64x64>,

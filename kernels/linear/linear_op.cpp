@@ -131,6 +131,7 @@ const OpDef op_linear_fwd = {
     .infer = infer_linear_fwd,
     .grad = grad_linear,
     .flops = flops_linear_fwd,
+    .is_product = true,
     .onnx = "Gemm",
 };
 
@@ -138,12 +139,14 @@ const OpDef op_linear_bwd_data = {
     .doc = "dx = dy w",
     .infer = infer_linear_bwd_data,
     .flops = flops_linear_bwd_data,
+    .is_product = true,
 };
 
 const OpDef op_linear_bwd_weights = {
     .doc = "dw = dy^T x, db = column sums of dy",
     .infer = infer_linear_bwd_weights,
     .flops = flops_linear_bwd_weights,
+    .is_product = true,
 };
 
 const OpDef op_linear_bwd_weights_sgd = {
@@ -151,6 +154,7 @@ const OpDef op_linear_bwd_weights_sgd = {
     .infer = infer_linear_bwd_weights_sgd,
     .flops = flops_linear_bwd_weights_sgd,
     .in_place = {{2, 0}, {3, 1}},
+    .is_product = true,
 };
 
 }  // namespace tanul

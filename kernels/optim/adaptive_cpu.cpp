@@ -20,7 +20,7 @@ constexpr double as_double(float value) { return static_cast<double>(value); }
 
 int launch_adagrad_elementwise(Stream* stream, const StepArgs& args) {
   const auto& p = args.params_as<AdagradParams>();
-  const double steps_before = cpu::step_number(args) - 1;
+  const double steps_before = cpu::step_number(args, 3) - 1;
   const double lr = cpu::rate_of(args, p.lr_scale) / (1 + steps_before * as_double(p.lr_decay));
   const double eps = as_double(p.eps), decay = as_double(p.weight_decay);
   return cpu::update_elements<1>(stream, args, {2}, 3, [=](double& w, double g, States<1>& s) {
@@ -85,7 +85,8 @@ int launch_rmsprop_elementwise(Stream* stream, const StepArgs& args) {
 int launch_adamax_elementwise(Stream* stream, const StepArgs& args) {
   const auto& p = args.params_as<AdamaxParams>();
   const double beta1 = cpu::momentum_of(args, p.beta1), beta2 = as_double(p.beta2);
-  const double lr = cpu::rate_of(args, p.lr_scale) / (1 - std::pow(beta1, cpu::step_number(args)));
+  const double lr =
+      cpu::rate_of(args, p.lr_scale) / (1 - std::pow(beta1, cpu::step_number(args, 4)));
   const double eps = as_double(p.eps), decay = as_double(p.weight_decay);
   return cpu::update_elements<2>(stream, args, {2, 3}, 4, [=](double& w, double g, States<2>& s) {
     g += decay * w;
@@ -109,7 +110,7 @@ double momentum_product(double beta1, double momentum_decay, double t) {
 
 int launch_nadam_elementwise(Stream* stream, const StepArgs& args) {
   const auto& p = args.params_as<NAdamParams>();
-  const double t = cpu::step_number(args);
+  const double t = cpu::step_number(args, 4);
   const double lr = cpu::rate_of(args, p.lr_scale);
   const double beta1 = as_double(p.beta1), beta2 = as_double(p.beta2);
   const double momentum_decay = as_double(p.momentum_decay);
@@ -131,7 +132,7 @@ int launch_nadam_elementwise(Stream* stream, const StepArgs& args) {
 
 int launch_radam_elementwise(Stream* stream, const StepArgs& args) {
   const auto& p = args.params_as<RAdamParams>();
-  const double t = cpu::step_number(args);
+  const double t = cpu::step_number(args, 4);
   const double lr = cpu::rate_of(args, p.lr_scale);
   const double beta1 = cpu::momentum_of(args, p.beta1), beta2 = as_double(p.beta2);
   const double power2 = std::pow(beta2, t);

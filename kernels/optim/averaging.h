@@ -2,9 +2,12 @@
 // Averages round the optimizer: of weights over steps, and of gradients over the micro-batches of one
 // step.
 //
-//   ema_update        in: avg, w           out: avg;   avg = decay avg + (1 - decay) w
-//   lookahead_update  in: slow, w          out: slow, w;   every k-th step slow += alpha (w - slow), w = slow
+//   ema_update        in: avg, w, clip?    out: avg;   avg = decay avg + (1 - decay) w
+//   lookahead_update  in: slow, w, clip?   out: slow, w;   every k-th step slow += alpha (w - slow), w = slow
 //                     M. Zhang, J. Lucas, G. Hinton and J. Ba, "Lookahead optimizer", 2019
+//
+// clip [4] is that of a scaled loss: nothing happens where it leaves the step out, and steps that were do not
+// count (optim.h).
 //
 // A loss is a mean: its sum over a divisor (the samples, or their weights) that may differ between
 // micro-batches. The gradient of the large batch is therefore the mean of the micro-batches' gradients

@@ -5,6 +5,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/op.h"
 #include "kernels/optim/averaging.h"
+#include "kernels/optim/optim_cpu.h"
 
 namespace tanul {
 
@@ -13,6 +14,7 @@ namespace {
 constexpr double as_double(float value) { return static_cast<double>(value); }
 
 int launch_ema_elementwise(Stream* stream, const StepArgs& args) {
+  if (cpu::is_left_out(args, 2)) return 0;
   const double decay = as_double(args.params_as<EmaParams>().decay);
   float* average = args.out[0].as<float>();
   const float* w = args.in[1].as<float>();
@@ -27,7 +29,8 @@ int launch_ema_elementwise(Stream* stream, const StepArgs& args) {
 
 int launch_lookahead_elementwise(Stream* stream, const StepArgs& args) {
   const auto& p = args.params_as<LookaheadParams>();
-  if ((args.block->step + 1) % static_cast<uint64_t>(p.k) != 0) return 0;
+  if (cpu::is_left_out(args, 2)) return 0;
+  if ((cpu::steps_before(args, 2) + 1) % static_cast<uint64_t>(p.k) != 0) return 0;
   const double alpha = as_double(p.alpha);
   float* slow = args.out[0].as<float>();
   float* w = args.out[1].as<float>();

@@ -5,6 +5,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/optim/averaging.h"
+#include "kernels/optim/optim_cuda.h"
 
 namespace tanul {
 
@@ -12,23 +13,32 @@ namespace {
 
 __host__ __device__ constexpr double as_double(float value) { return static_cast<double>(value); }
 
+// The clip of a scaled loss [4], or null.
+const float* loss_scale_clip(const StepArgs& args) {
+  return args.in_count > 2 && args.in[2].present() ? args.in[2].as<const float>() : nullptr;
+}
+
 struct Ema {
   double decay;
+  const float* clip;
   __device__ float operator()(float average, float w) const {
+    if (clip != nullptr && clip[2] == 0) return average;  // the step is left out
     return static_cast<float>(decay * as_double(average) + (1 - decay) * as_double(w));
   }
 };
 
 int launch_ema_elementwise(Stream* stream, const StepArgs& args) {
-  const Ema ema{as_double(args.params_as<EmaParams>().decay)};
+  const Ema ema{as_double(args.params_as<EmaParams>().decay), loss_scale_clip(args)};
   float* average = args.out[0].as<float>();
   return cuda::launch_map(stream, ema, args.in[0].elems(), average,
                           static_cast<const float*>(average), args.in[1].as<const float>());
 }
 
-__global__ void lookahead_kernel(const StepBlock* block, LookaheadParams p, int64_t n, float* slow,
-                                 float* w) {
-  if ((block->step + 1) % static_cast<uint64_t>(p.k) != 0) return;
+__global__ void lookahead_kernel(const StepBlock* block, const float* clip, LookaheadParams p,
+                                 int64_t n, float* slow, float* w) {
+  if (clip != nullptr && clip[2] == 0) return;
+  const uint64_t before = clip == nullptr ? block->step : cuda::steps_before(*block, clip);
+  if ((before + 1) % static_cast<uint64_t>(p.k) != 0) return;
   const double alpha = as_double(p.alpha);
   for (int64_t i = cuda::grid_thread(); i < n; i += cuda::grid_threads()) {
     const double from = as_double(slow[i]);
@@ -39,8 +49,8 @@ __global__ void lookahead_kernel(const StepBlock* block, LookaheadParams p, int6
 int launch_lookahead_elementwise(Stream* stream, const StepArgs& args) {
   const int64_t n = args.in[0].elems();
   return cuda::launch(stream, lookahead_kernel, cuda::blocks_for(n), cuda::kBlockThreads,
-                      args.block, args.params_as<LookaheadParams>(), n, args.out[0].as<float>(),
-                      args.out[1].as<float>());
+                      args.block, loss_scale_clip(args), args.params_as<LookaheadParams>(), n,
+                      args.out[0].as<float>(), args.out[1].as<float>());
 }
 
 // stats and total lie in device memory; without them (is_sum) every divisor is 1.

@@ -34,12 +34,14 @@ void infer_ema(InferContext& context) {
   check_f32(context, 0, "the average");
   check_like_first(context, 1, "w");
   check_share(context, "decay", context.params<EmaParams>().decay);
+  check_left_out(context, 2);
 }
 
 void infer_lookahead(InferContext& context) {
   const auto& p = context.params<LookaheadParams>();
   check_f32(context, 0, "slow");
   check_like_first(context, 1, "w");
+  check_left_out(context, 2);
   if (p.k < 1) context.reject("k is at least 1, got {}", p.k);
   if (!(p.alpha > 0 && p.alpha <= 1)) context.reject("alpha lies above 0 up to 1, got {}", p.alpha);
 }

@@ -30,14 +30,21 @@ int launch_clip_scale_tiles(Stream* stream, const StepArgs& args) {
 }
 
 struct ClipValue {
-  float limit;
-  // NaN passes both comparisons.
-  __device__ float operator()(float g) const { return g > limit ? limit : g < -limit ? -limit : g; }
+  float max_value;
+  const float* loss_scale;  // the state, or null
+  // NaN passes both comparisons; the difference of infinities is NaN.
+  __device__ float operator()(float g) const {
+    const float limit = loss_scale == nullptr ? max_value : max_value * loss_scale[0];
+    const float value = loss_scale == nullptr ? g : g + (g - g);
+    return value > limit ? limit : value < -limit ? -limit : value;
+  }
 };
 
 int launch_clip_value_elementwise(Stream* stream, const StepArgs& args) {
-  return cuda::launch_map(stream, ClipValue{args.params_as<ClipValueParams>().max_value},
-                          args.in[0].elems(), args.out[0].as<float>(),
+  const bool has_loss_scale = args.in_count > 1 && args.in[1].present();
+  const ClipValue clip{args.params_as<ClipValueParams>().max_value,
+                       has_loss_scale ? args.in[1].as<const float>() : nullptr};
+  return cuda::launch_map(stream, clip, args.in[0].elems(), args.out[0].as<float>(),
                           args.in[0].as<const float>());
 }
 

@@ -73,7 +73,7 @@ int launch_lamb_two_passes(Stream* stream, const StepArgs& args) {
   const float* m = args.out[1].as<float>();
   const float* v = args.out[2].as<float>();
   const double scale = cpu::grad_scale(args, 4);
-  const double t = cpu::step_number(args);
+  const double t = cpu::step_number(args, 4);
   const double beta1 = cpu::momentum_of(args, p.beta1), beta2 = as_double(p.beta2);
   const double correction1 = 1 - std::pow(beta1, t), correction2 = 1 - std::pow(beta2, t);
   const double eps = as_double(p.eps), decay = as_double(p.weight_decay);

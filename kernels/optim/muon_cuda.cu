@@ -98,7 +98,8 @@ int64_t workspace_muon(const StepArgs& args, int) {
   return Scratch(shape, nullptr, Schedules(shape).partial_bytes()).bytes;
 }
 
-// Moves the momentum on and puts the direction into X, its squares into `sums`.
+// Moves the momentum on and puts the direction into X, its squares into `sums`. A step that is left out
+// goes through the motions on X alone.
 __global__ void muon_direction_kernel(MuonShape shape, MuonParams p, UpdateOperands of, float* x,
                                       double* sums) {
   const double momentum = momentum_of(*of.block, p.momentum);
@@ -108,7 +109,7 @@ __global__ void muon_direction_kernel(MuonShape shape, MuonParams p, UpdateOpera
     const double gradient = scale * as_double(of.g[i]);
     const double moved = momentum * as_double(of.states[0][i]) + (1 - momentum) * gradient;
     const double u = p.nesterov != 0 ? (1 - momentum) * gradient + momentum * moved : moved;
-    of.states[0][i] = static_cast<float>(moved);
+    if (!is_left_out(of)) of.states[0][i] = static_cast<float>(moved);
     x[shape.place(i)] = static_cast<float>(u);
     own += u * u;
   }
@@ -192,9 +193,11 @@ int launch_iteration(Stream* stream, const MuonShape& shape, const Schedules& sc
   return gemm::launch_gemm<Tile>(stream, product, schedules.apply, s.partials);
 }
 
-__global__ void muon_update_kernel(MuonShape shape, MuonParams p, const StepBlock* block,
-                                   double size, const float* x, float* w) {
-  const double lr = rate_of(*block, p.lr_scale);
+__global__ void muon_update_kernel(MuonShape shape, MuonParams p, UpdateOperands of, double size,
+                                   const float* x) {
+  if (is_left_out(of)) return;
+  float* w = of.w;
+  const double lr = rate_of(*of.block, p.lr_scale);
   const double shrink = 1 - lr * as_double(p.weight_decay);
   for (int64_t i = grid_thread(); i < shape.elems(); i += grid_threads()) {
     w[i] = static_cast<float>(shrink * as_double(w[i]) - lr * size * as_double(x[shape.place(i)]));
@@ -223,8 +226,7 @@ int launch_muon_newton_schulz(Stream* stream, const StepArgs& args) {
   const auto rows = static_cast<double>(shape.rows), columns = static_cast<double>(shape.columns);
   const double size = p.match_rms_adamw != 0 ? 0.2 * std::sqrt(std::max(rows, columns))
                                              : std::sqrt(std::max(1.0, rows / columns));
-  return launch(stream, muon_update_kernel, blocks_for(n), kBlockThreads, shape, p, args.block,
-                size, s.x, of.w);
+  return launch(stream, muon_update_kernel, blocks_for(n), kBlockThreads, shape, p, of, size, s.x);
 }
 
 constexpr Implementation kMuon[] = {

@@ -4,7 +4,9 @@
 //
 //   clip_scale      in: g0, g1, …   out: clip [2] = {norm, min(1, max_norm / (norm + 1e-6))}, norm over all
 //                   elements of all inputs together, accumulated in double in a fixed order
-//   clip_value      in: g   out: g with every element brought into ±max_value; NaN stays
+//   clip_value      in: g, loss scale?   out: g with every element brought into ±max_value; NaN stays.
+//                   With a loss scale S (state of loss_scale.h) into ±S max_value, and what is not finite
+//                   becomes NaN, so that the check behind it sees it
 //   sgd_update      in: w, g, v?, clip?                out: w, v?;   v is not read in step 0
 //   adam_update     in: w, g, m, v, clip?, v_max?      out: w, m, v, v_max?;  v_max: AMSGrad
 //   adagrad_update  in: w, g, s, clip?                 out: w, s
@@ -18,7 +20,9 @@
 //   lamb_update     in: w, g, m, v, clip?              out: w, m, v
 //   muon_update     in: w, g, m, clip?                 out: w, m;   w of rank 2 or more
 //
-// All g are first scaled by clip[1]. lr = StepBlock.lr * lr_scale; t = StepBlock.step + 1. Where
+// All g are first scaled by clip[1]. With loss scaling clip is f32 [4] (loss_scale.h): where clip[2] is 0 the
+// step is left out, w and the states keep their bits; t does not count the clip[3] steps that were left
+// out before, and step 0 is the first that was not. lr = StepBlock.lr * lr_scale; t = StepBlock.step + 1. Where
 // StepBlock.momentum is above 0 it takes the place of `momentum` (if that is above 0) or beta1 of all
 // but nadam_update.
 #pragma once

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/op.h"
+#include "kernels/optim/loss_scale.h"
 #include "kernels/optim/optim.h"
 
 namespace tanul::optim {
@@ -20,10 +21,28 @@ inline void check_like_weights(const InferContext& context, int i, const char* n
   }
 }
 
+// [4] with loss scaling.
 inline void check_clip(const InferContext& context, int i) {
-  if (context.has(i) && (context.dtype(i) != DType::f32 || context.shape(i) != Shape{2})) {
-    context.reject("the clip scale is f32 [2], got {} {}", dtype_name(context.dtype(i)),
+  if (!context.has(i)) return;
+  const bool has_shape = context.shape(i) == Shape{2} || context.shape(i) == Shape{4};
+  if (context.dtype(i) != DType::f32 || !has_shape) {
+    context.reject("the clip scale is f32 [2] or [4], got {} {}", dtype_name(context.dtype(i)),
                    context.shape(i).str());
+  }
+}
+
+// What tells whether a step is left out, where nothing is scaled.
+inline void check_left_out(const InferContext& context, int i) {
+  if (context.has(i) && (context.dtype(i) != DType::f32 || context.shape(i) != Shape{4})) {
+    context.reject("what the check of the gradients found is f32 [4], got {} {}",
+                   dtype_name(context.dtype(i)), context.shape(i).str());
+  }
+}
+
+inline void check_loss_scale(const InferContext& context, int i) {
+  if (context.dtype(i) != DType::f32 || context.shape(i) != Shape{kLossScaleStates}) {
+    context.reject("the state of the loss scale is f32 [{}], got {} {}", kLossScaleStates,
+                   dtype_name(context.dtype(i)), context.shape(i).str());
   }
 }
 

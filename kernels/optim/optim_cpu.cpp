@@ -14,53 +14,14 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/op.h"
 #include "kernels/optim/optim.h"
+#include "kernels/optim/squares_cpu.h"
 
 namespace tanul {
 
 namespace {
 
-double sum_squares(const float* g, int64_t n) {
-  double sums[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (int lane = 0; lane < 8; ++lane) {
-      const double value = static_cast<double>(g[i + lane]);
-      sums[lane] += value * value;
-    }
-  }
-  double sum = 0;
-  for (double part : sums) sum += part;
-  for (; i < n; ++i) sum += static_cast<double>(g[i]) * static_cast<double>(g[i]);
-  return sum;
-}
-
-int64_t tiles_of(const Operand& g) { return cpu::ceil_div(g.elems(), cpu::kElementwiseTile); }
-
-int64_t clip_tiles(const StepArgs& args) {
-  int64_t tiles = 0;
-  for (int i = 0; i < args.in_count; ++i) tiles += tiles_of(args.in[i]);
-  return tiles;
-}
-
-int64_t workspace_clip(const StepArgs& args, int) {
-  return clip_tiles(args) * static_cast<int64_t>(sizeof(double));
-}
-
 int launch_clip_scale_tiles(Stream* stream, const StepArgs& args) {
-  double* sums = static_cast<double*>(args.workspace);  // [tiles], those of in[0] first
-  const int64_t tiles = clip_tiles(args);
-  cpu::parallel_for(stream, tiles, [&](int64_t tile, int) {
-    int64_t begin = tile;
-    int i = 0;
-    for (; begin >= tiles_of(args.in[i]); ++i) begin -= tiles_of(args.in[i]);
-    begin *= cpu::kElementwiseTile;
-    const int64_t rest = args.in[i].elems() - begin;
-    sums[tile] = sum_squares(args.in[i].as<float>() + begin,
-                             rest < cpu::kElementwiseTile ? rest : cpu::kElementwiseTile);
-  });
-  double sum = 0;
-  for (int64_t tile = 0; tile < tiles; ++tile) sum += sums[tile];
-  const double norm = std::sqrt(sum);
+  const double norm = std::sqrt(cpu::sum_of_squares<0>(stream, args));
   const double scale = static_cast<double>(args.params_as<ClipParams>().max_norm) / (norm + 1e-6);
   float* clip = args.out[0].as<float>();
   clip[0] = static_cast<float>(norm);
@@ -69,13 +30,16 @@ int launch_clip_scale_tiles(Stream* stream, const StepArgs& args) {
 }
 
 int launch_clip_value_elementwise(Stream* stream, const StepArgs& args) {
-  const float limit = args.params_as<ClipValueParams>().max_value;
+  const bool has_loss_scale = cpu::has_operand(args, 1);
+  const float scale = has_loss_scale ? args.in[1].as<float>()[0] : 1.0f;
+  const float limit = scale * args.params_as<ClipValueParams>().max_value;
   const float* g = args.in[0].as<float>();
   float* clipped = args.out[0].as<float>();
   cpu::parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      // NaN passes both comparisons
-      clipped[i] = g[i] > limit ? limit : g[i] < -limit ? -limit : g[i];
+      // NaN passes both comparisons; the difference of infinities is NaN
+      const float value = has_loss_scale ? g[i] + (g[i] - g[i]) : g[i];
+      clipped[i] = value > limit ? limit : value < -limit ? -limit : value;
     }
   });
   return 0;
@@ -89,8 +53,9 @@ int launch_sgd_update_elementwise(Stream* stream, const StepArgs& args) {
   float* w = args.out[0].as<float>();
   const float* g = args.in[1].as<float>();
   float* v = args.in_count > 2 && args.in[2].present() ? args.out[1].as<float>() : nullptr;
-  const cpu::SgdRates rates =
-      cpu::sgd_rates(args, args.params_as<SgdParams>(), grad_scale(args, 3));
+  if (cpu::is_left_out(args, 3)) return 0;
+  const cpu::SgdRates rates = cpu::sgd_rates(args, args.params_as<SgdParams>(), grad_scale(args, 3),
+                                             cpu::steps_before(args, 3));
   cpu::parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
     cpu::sgd_update(w + begin, g + begin, v == nullptr ? nullptr : v + begin, end - begin, rates);
   });
@@ -103,8 +68,9 @@ int launch_adam_update_elementwise(Stream* stream, const StepArgs& args) {
   const float* g = args.in[1].as<float>();
   float* m = args.out[1].as<float>();
   float* v = args.out[2].as<float>();
+  if (cpu::is_left_out(args, 4)) return 0;
   const float scale = grad_scale(args, 4);
-  const double t = static_cast<double>(args.block->step) + 1;
+  const double t = cpu::step_number(args, 4);
   const double lr = static_cast<double>(args.block->lr) * static_cast<double>(params.lr_scale);
   const double beta1 = cpu::momentum_of(args, params.beta1);
   const double correction1 = 1 - std::pow(beta1, t);
@@ -130,7 +96,7 @@ const char* without_maximum(const StepArgs& args) {
 template <size_t N>
 void adam_double(Stream* stream, const StepArgs& args, const std::array<int, N>& places) {
   const AdamParams& params = args.params_as<AdamParams>();
-  const double t = cpu::step_number(args);
+  const double t = cpu::step_number(args, 4);
   const double lr = cpu::rate_of(args, params.lr_scale);
   const double beta1 = cpu::momentum_of(args, params.beta1);
   const double beta2 = static_cast<double>(params.beta2);
@@ -162,7 +128,7 @@ int launch_adam_update_elementwise_double(Stream* stream, const StepArgs& args) 
 }
 
 constexpr Implementation kClip[] = {
-    {"tiles", supports_all, workspace_clip, launch_clip_scale_tiles}};
+    {"tiles", supports_all, cpu::workspace_squares<0>, launch_clip_scale_tiles}};
 constexpr Implementation kSgd[] = {
     {"elementwise", supports_all, no_workspace, launch_sgd_update_elementwise}};
 constexpr Implementation kAdam[] = {

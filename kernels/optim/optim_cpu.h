@@ -5,6 +5,7 @@
 // of `in` follow from place 2, those of `out` from place 1).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -31,23 +32,38 @@ inline double momentum_of(const StepArgs& args, float own) {
   return static_cast<double>(args.block->momentum > 0 && own > 0 ? args.block->momentum : own);
 }
 
-// Number of this step, from 1.
-inline double step_number(const StepArgs& args) {
-  return static_cast<double>(args.block->step) + 1;
+inline bool has_operand(const StepArgs& args, int i) {
+  return args.in_count > i && args.in[i].present();
 }
 
-inline SgdRates sgd_rates(const StepArgs& args, const SgdParams& params, float grad_scale) {
+// Is `clip` that of a scaled loss?
+inline bool has_loss_scale(const StepArgs& args, int clip) {
+  return has_operand(args, clip) && args.in[clip].elems() == 4;
+}
+// Does loss scaling leave this step out?
+inline bool is_left_out(const StepArgs& args, int clip) {
+  return has_loss_scale(args, clip) && args.in[clip].as<float>()[2] == 0;
+}
+// Steps done so far, without those that were left out.
+inline uint64_t steps_before(const StepArgs& args, int clip) {
+  const uint64_t left_out =
+      has_loss_scale(args, clip) ? static_cast<uint64_t>(args.in[clip].as<float>()[3]) : 0;
+  return args.block->step - std::min(args.block->step, left_out);
+}
+// Number of this step, from 1.
+inline double step_number(const StepArgs& args, int clip) {
+  return static_cast<double>(steps_before(args, clip)) + 1;
+}
+
+inline SgdRates sgd_rates(const StepArgs& args, const SgdParams& params, float grad_scale,
+                          uint64_t steps_before) {
   return {args.block->lr * params.lr_scale,
           static_cast<float>(momentum_of(args, params.momentum)),
           params.dampening,
           params.weight_decay,
           params.nesterov != 0,
-          args.block->step == 0,
+          steps_before == 0,
           grad_scale};
-}
-
-inline bool has_operand(const StepArgs& args, int i) {
-  return args.in_count > i && args.in[i].present();
 }
 
 // update(w, g, s) for each element: changes w and the states s, which lie at the places `states` of
@@ -72,6 +88,7 @@ void update_range(const StepArgs& args, const std::array<int, States>& states, d
 template <size_t States, typename Update>
 int update_elements(Stream* stream, const StepArgs& args, const std::array<int, States>& states,
                     int clip, const Update& update) {
+  if (is_left_out(args, clip)) return 0;
   const double scale = grad_scale(args, clip);
   parallel_ranges(stream, args.in[0].elems(), [&](int64_t begin, int64_t end) {
     update_range(args, states, scale, begin, end, update);

@@ -42,7 +42,8 @@ inline bool has_operand(const StepArgs& args, int i) {
 struct UpdateOperands {
   static constexpr int kMostStates = 3;
   const StepBlock* block;
-  const float* clip;  // [2], or null: gradients are scaled by clip[1]
+  const float* clip;  // [2], or null: gradients are scaled by clip[1]; [4] with loss scaling
+  bool has_loss_scale;
   const float* g;
   float* w;
   float* states[kMostStates];
@@ -55,12 +56,29 @@ inline UpdateOperands update_operands(const StepArgs& args, std::initializer_lis
   UpdateOperands of{};
   of.block = args.block;
   of.clip = has_operand(args, clip) ? args.in[clip].as<float>() : nullptr;
+  of.has_loss_scale = of.clip != nullptr && args.in[clip].elems() == 4;
   of.g = args.in[1].as<float>();
   of.w = args.out[0].as<float>();
   int count = 0;
   for (int place : states) of.states[count++] = args.out[place - 1].as<float>();
   of.elems = args.in[0].elems();
   return of;
+}
+
+// Steps done so far, without those that loss scaling left out; `clip` [4].
+__device__ inline uint64_t steps_before(const StepBlock& block, const float* clip) {
+  const auto left_out = static_cast<uint64_t>(clip[3]);
+  return left_out < block.step ? block.step - left_out : 0;
+}
+// Does loss scaling leave this step out?
+__device__ inline bool is_left_out(const UpdateOperands& of) {
+  return of.has_loss_scale && of.clip[2] == 0;
+}
+// The step's numbers; steps that were left out before do not count.
+__device__ inline StepBlock counted_block(const UpdateOperands& of) {
+  StepBlock block = *of.block;
+  if (of.has_loss_scale) block.step = steps_before(block, of.clip);
+  return block;
 }
 
 // What the first thread of a block makes of the step, for all threads of it.
@@ -73,7 +91,8 @@ template <class Rule>
 __device__ StepFactors<Rule> share_factors(const Rule& rule, const UpdateOperands& of) {
   TANUL_SHARED(StepFactors<Rule>, shared, 1);
   if (threadIdx.x == 0) {
-    shared[0] = StepFactors<Rule>{rule.factors(*of.block), of.clip == nullptr ? 1.0f : of.clip[1]};
+    shared[0] =
+        StepFactors<Rule>{rule.factors(counted_block(of)), of.clip == nullptr ? 1.0f : of.clip[1]};
   }
   __syncthreads();
   return shared[0];
@@ -91,6 +110,7 @@ __device__ typename Rule::Real load_states(
 template <class Rule>
 __global__ void update_kernel(Rule rule, UpdateOperands of) {
   using Real = typename Rule::Real;
+  if (is_left_out(of)) return;
   const StepFactors<Rule> f = share_factors(rule, of);
   for (int64_t i = grid_thread(); i < of.elems; i += grid_threads()) {
     Real states[UpdateOperands::kMostStates];

@@ -28,6 +28,7 @@ void infer_clip_value(InferContext& context) {
   if (context.dtype(0) != DType::f32) {
     context.reject("gradients are f32, got {}", dtype_name(context.dtype(0)));
   }
+  if (context.has(1)) check_loss_scale(context, 1);
   context.add_out(context.shape(0));
 }
 

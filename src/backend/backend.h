@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,13 +23,31 @@ class Recording {
   virtual ~Recording() = default;
 };
 
+// Host memory that device memory is copied to without the host waiting at once. Belongs to its backend.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  // Queues a copy of `bytes` to place `offset`; `end` follows the last one.
+  virtual void copy(int64_t offset, const void* device, int64_t bytes) = 0;
+  virtual void end() = 0;
+  // What was copied, once it is there. Throws Error{device}, also where work in front of it failed.
+  virtual const std::byte* wait() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual Device device() const = 0;
   virtual std::string description() const = 0;  // "CPU: 2 threads, AVX2"
   virtual int threads() const = 0;
+  // Calls body(0) … body(count - 1) on the host, in any order and by as many threads as the device has
+  // there. The body must not throw.
+  virtual void for_each_on_host(int64_t count, const std::function<void(int64_t)>& body) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+  }
   virtual const ImplementationList& implementations(OpKind kind) const = 0;
+  // Of the code that runs on a GPU: 90 for sm_90. What Implementation::least_architecture asks for.
+  virtual int32_t architecture() const { return 0; }
 
   // Memory for tensors, zero-filled, aligned to 64 bytes and counted. Throws Error{out_of_memory}.
   virtual void* allocate(int64_t bytes) = 0;
@@ -42,12 +61,21 @@ class Backend {
   // What is left on the device; -1 where nobody can say.
   virtual int64_t free_bytes() const { return -1; }
 
+  // Does the device have memory of its own and work behind the host, who may run ahead of it?
+  virtual bool runs_behind() const { return false; }
+  // Null on a device that does not.
+  virtual std::unique_ptr<Readback> make_readback(int64_t /*bytes*/) { return nullptr; }
+
   virtual Stream* stream() = 0;
   // Round every run of a plan.
   virtual void begin_step() = 0;
   virtual void end_step() noexcept = 0;
   // Waits for all work; throws Error{device} where some of it failed.
   virtual void synchronize() {}
+  // What times that are measured here hold for: "NVIDIA H100 80GB HBM3, driver 13.0, …".
+  virtual std::string identity() const { return description(); }
+  // Seconds that the device takes for what `work` does or queues.
+  virtual double seconds_of(const std::function<void()>& work);
   // What a launch's status means, for messages.
   virtual std::string status_text(int status) const { return "status " + std::to_string(status); }
 
@@ -61,6 +89,8 @@ class Backend {
 
   int64_t tensor_bytes() const { return tensor_bytes_; }
   int64_t peak_tensor_bytes() const { return peak_tensor_bytes_; }
+  // What was taken and given back until now does not count.
+  void forget_peak() { peak_tensor_bytes_ = tensor_bytes_; }
 
  protected:
   void count(int64_t bytes) {

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -70,7 +71,11 @@ class CpuBackend : public Backend {
     const int n = threads();
     return fmt::format("CPU: {} thread{}, {}", n, n == 1 ? "" : "s", cpu::simd_target());
   }
+  std::string identity() const override { return description() + ", " + cpu_model(); }
   int threads() const override { return stream_.threads(); }
+  void for_each_on_host(int64_t count, const std::function<void(int64_t)>& body) override {
+    cpu::parallel_for(&stream_, count, [&](int64_t i, int) { body(i); });
+  }
   const ImplementationList& implementations(OpKind kind) const override {
     return cpu_implementations(kind);
   }
@@ -118,6 +123,28 @@ Device find_gpu(const std::string& name) {
   return {DeviceType::cuda, index};
 }
 
+// The formats of which there is an implementation for the architecture (see Backend).
+template <typename ListOf>
+std::vector<std::string> precisions_of(const ListOf& list_of, int32_t architecture) {
+  std::vector<std::string> names;
+  for (const Precision precision :
+       {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+    for (int kind = 0; kind < kOpKinds; ++kind) {
+      const auto op = static_cast<OpKind>(kind);
+      if (op_is_view(op) || !op_def(op).is_product) continue;
+      const ImplementationList& list = list_of(op);
+      if (std::none_of(list.items, list.items + list.count, [&](const Implementation& i) {
+            return i.multiplies_in == precision && i.least_architecture <= architecture;
+          })) {
+        continue;
+      }
+      names.emplace_back(precision_name(precision));
+      break;
+    }
+  }
+  return names;
+}
+
 const char* outcome_name(ModuleOutcome outcome) {
   switch (outcome) {
     case ModuleOutcome::not_found: return "not found";
@@ -154,6 +181,10 @@ void describe_cuda(SystemInfo& info) {
     gpu.name = device.name;
     gpu.compute_capability = fmt::format("{}.{}", device.major, device.minor);
     gpu.memory_bytes = device.memory_bytes;
+    const auto list_of = [&](OpKind kind) -> const ImplementationList& {
+      return *module.implementations(&module, static_cast<int32_t>(kind));
+    };
+    gpu.precisions = precisions_of(list_of, device.architecture);
     gpu.why_not = device.why_not;
   }
 }
@@ -180,6 +211,15 @@ Device find_device(const std::string& name, std::string* why_not_gpu) {
        name);
 }
 
+double Backend::seconds_of(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  synchronize();
+  const Clock::time_point start = Clock::now();
+  work();
+  synchronize();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 std::unique_ptr<Backend> open_backend(const Device& device, int threads) {
   if (threads < 0 || threads > kMostThreads) {
     fail(Code::invalid_argument, "threads must be between 0 (all processors) and {}, got {}",
@@ -203,6 +243,7 @@ SystemInfo system_info() {
   info.cpu = cpu_model();
   info.isa = {cpu::simd_target()};
   info.threads = available_processors();
+  info.precisions = precisions_of(cpu_implementations, 0);
   info.blas = cpu::blas_description();
   describe_cuda(info);
   return info;

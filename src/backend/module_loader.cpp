@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -78,8 +79,12 @@ std::vector<std::string> module_paths(const char* from_environment,
   }
   if (library_folder.empty()) return {};
   const fs::path folder(library_folder);
-  return {(folder / kFileName).string(),
-          (folder / ".." / "lib" / "tanul" / kFileName).lexically_normal().string()};
+  std::vector<std::string> paths;
+  for (const fs::path& place : {folder, folder / ".." / "lib", folder / ".." / "lib" / "tanul"}) {
+    const std::string path = (place / kFileName).lexically_normal().string();
+    if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+  }
+  return paths;
 }
 
 LoadedModule load_module(const std::vector<std::string>& paths) {

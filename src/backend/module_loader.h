@@ -28,8 +28,8 @@ struct LoadedModule {
 };
 
 // Where libtanul-cuda.so is looked for, in this order. `from_environment`, the value of
-// TANUL_CUDA_MODULE or null, is a path and then the only one; otherwise the folder of libtanul.so and
-// ../lib/tanul beside it. Never the current directory.
+// TANUL_CUDA_MODULE or null, is a path and then the only one; otherwise the folder of libtanul.so (of
+// the program that has the library inside), ../lib and ../lib/tanul beside it. Never the current directory.
 std::vector<std::string> module_paths(const char* from_environment,
                                       const std::string& library_folder);
 

@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/report.h"
 #include "cli/run_folder.h"
+#include "cli/units.h"
 #include "core/format.h"
 
 namespace tanul::cli {
@@ -62,6 +63,7 @@ int run_eval(const EvalArgs& args) {
   }
   say("{} · {} · {} {} samples · {}\n", run.recipe.model.name(), data.name,
       with_commas(view.size()), part, trainer->device_description());
+  say("{}", units_text(trainer->plan()));
   say("{}\n", result_line(part, evaluation));
   if (evaluation.confusion.total() == 0) return 0;
   if (!say_confusions(evaluation, names)) say("\n");

@@ -18,10 +18,10 @@ int run_info(const InfoArgs& args) {
       info.version, info.build, info.cpu, fmt::join(info.isa, ", "), info.threads, info.blas);
   say("CUDA     {}\n", info.cuda);
   if (!info.cuda_versions.empty()) say("         {}\n", info.cuda_versions);
-  say("devices  cpu\n");
+  say("devices  cpu: products in {}\n", fmt::join(info.precisions, ", "));
   for (const GpuInfo& gpu : info.gpus) {
-    say("         {}: {}, compute capability {}, {}{}\n", gpu.device, gpu.name,
-        gpu.compute_capability, mib(gpu.memory_bytes),
+    say("         {}: {}, compute capability {}, {}, products in {}{}\n", gpu.device, gpu.name,
+        gpu.compute_capability, mib(gpu.memory_bytes), fmt::join(gpu.precisions, ", "),
         gpu.why_not.empty() ? "" : " (not usable: " + gpu.why_not + ")");
   }
   return 0;

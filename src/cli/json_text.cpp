@@ -43,6 +43,19 @@ Json versions() {
 
 Json shape_json(const Shape& shape) { return std::vector<int64_t>(shape.begin(), shape.end()); }
 
+// What was asked for, and what the plan made of it.
+Json precision_json(const Trainer& trainer) {
+  const PlanInfo plan = trainer.plan();
+  const std::optional<LossScale> scale = trainer.loss_scale();
+  return {{"loss_scale", scale ? Json(scale->scale) : Json(nullptr)},
+          {"steps_left_out", scale ? scale->left_out : 0},
+          {"asked", precision_name(plan.precision)},
+          {"products", plan.products},
+          {"products_in_precision", plan.products_in_precision},
+          {"deterministic", plan.is_deterministic},
+          {"nondeterministic_steps", plan.nondeterministic_steps}};
+}
+
 }  // namespace
 
 std::string json_string(const std::string& text) { return text_of(Json(text)); }
@@ -62,7 +75,10 @@ std::vector<std::string> list_of_json(const std::string& text) {
 std::string info_json(const SystemInfo& info) {
   Json json{{"version", info.version}, {"build", info.build}, {"cpu", info.cpu},  {"isa", info.isa},
             {"threads", info.threads}, {"blas", info.blas},   {"cuda", info.cuda}};
-  Json device{{"name", "cpu"}, {"description", info.cpu}, {"usable", true}};
+  Json device{{"name", "cpu"},
+              {"description", info.cpu},
+              {"precisions", info.precisions},
+              {"usable", true}};
   json["cuda_versions"] = info.cuda_versions;
   json["devices"] = Json::array({device});
   for (const GpuInfo& gpu : info.gpus) {
@@ -70,6 +86,7 @@ std::string info_json(const SystemInfo& info) {
                                {"description", gpu.name},
                                {"compute_capability", gpu.compute_capability},
                                {"memory_bytes", gpu.memory_bytes},
+                               {"precisions", gpu.precisions},
                                {"usable", gpu.why_not.empty()},
                                {"why_not", gpu.why_not}});
   }
@@ -120,6 +137,7 @@ std::string summary_json(const Summary& s) {
             {"threads", options.threads},
             {"device", trainer.device().str()},
             {"device_description", trainer.device_description()},
+            {"precision", precision_json(trainer)},
             {"data",
              {{"name", s.dataset},
               {"path", s.data_folder},

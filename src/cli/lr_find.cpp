@@ -8,6 +8,7 @@
 #include "cli/data_source.h"
 #include "cli/json_text.h"
 #include "cli/output.h"
+#include "cli/units.h"
 #include "core/format.h"
 #include "io/file.h"
 #include "tanul/start.h"
@@ -150,6 +151,7 @@ int run_lr_find(const LrFindArgs& args) {
     fail(Code::diverged, "the loss is not finite at the lowest rate, {:g}; try a lower --from",
          args.from);
   }
+  say("{}", units_text(trainer.plan()));
   say_table(range);
   say_plot(range);
   say("\n");

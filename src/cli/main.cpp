@@ -100,7 +100,7 @@ struct CommandLine {
 
     c = app.add_subcommand("plan", "what a training step will cost, before anything runs");
     add_model(c, plan);
-    c->add_flag("--why", plan.why, "why earlier implementations were refused");
+    c->add_flag("--why", plan.why, "why earlier implementations were refused, and measured times");
     c->add_flag("--steps", plan.steps, "every step instead of every layer");
     c->add_flag("--prediction", plan.evaluation, "a step of prediction instead of training");
     c->callback([this] { run = [this] { return run_plan(plan); }; });

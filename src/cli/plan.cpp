@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/units.h"
 #include "tanul/recipe.h"
 
 namespace tanul::cli {
@@ -48,12 +49,14 @@ void say_layers(const PlanInfo& plan, bool why) {
          is_fused ? layer.description + ", fused into " + layer.fused_into : layer.description,
          layer.output.str_x(), layer.parameters > 0 ? with_commas(layer.parameters) : "",
          layer.flops > 0 ? fmt::format("{:.2f}", layer.flops / 1e6) : "",
-         layer.bytes > 0 ? mib(static_cast<int64_t>(layer.bytes)) : "", layer.implementation,
+         layer.bytes > 0 ? mib(static_cast<int64_t>(layer.bytes)) : "",
+         implementation_text(layer.implementation, layer.multiplies_in),
          layer.output_bytes > 0 && !is_fused ? mib(layer.output_bytes) : ""});
     if (why) {
       for (const std::string& refused : layer.refused) {
         rows.push_back({"", "  not " + refused});
       }
+      if (!layer.tuned.empty()) rows.push_back({"", "  tuned: " + layer.tuned});
     }
     parameters += layer.parameters;
     flops += layer.flops;
@@ -72,12 +75,14 @@ void say_steps(const PlanInfo& plan, bool why) {
     const StepInfo& step = plan.steps[i];
     rows.push_back({std::to_string(i + 1), step.phase, step.layer, step.op, step.output.str_x(),
                     step.flops > 0 ? fmt::format("{:.2f}", step.flops / 1e6) : "",
-                    mib(static_cast<int64_t>(step.bytes)), step.implementation,
+                    mib(static_cast<int64_t>(step.bytes)),
+                    implementation_text(step.implementation, step.multiplies_in),
                     step.workspace_bytes > 0 ? mib(step.workspace_bytes) : ""});
     if (!why) continue;
     for (const std::string& refused : step.refused) {
       rows.push_back({"", "", "", "  not " + refused});
     }
+    if (!step.tuned.empty()) rows.push_back({"", "", "", "  tuned: " + step.tuned});
   }
   say_table(rows, {false, true, true, true, true, false, false, true, false});
 }
@@ -125,6 +130,8 @@ int run_plan(const PlanArgs& args) {
   } else {
     say_layers(plan, args.why);
   }
+  const std::string units = units_text(plan);
+  if (!units.empty()) say("\n{}", units);
   say_memory(plan);
   if (plan.is_training) {
     TrainerOptions low = recipe.trainer;

@@ -11,6 +11,7 @@
 #include "cli/progress_line.h"
 #include "cli/report.h"
 #include "cli/run_folder.h"
+#include "cli/units.h"
 #include "core/format.h"
 
 namespace tanul::cli {
@@ -39,9 +40,9 @@ void say_header(const Trainer& trainer, const Dataset& data) {
   say("{} · {} · {}", data.name, parts, data.train().sample_shape().str_x());
   if (data.train().has_labels()) say(" · {} classes", data.classes());
   const PlanInfo plan = trainer.plan();
-  say("\nplan: {} steps, {} (weights {}, optimizer {}, inputs {}, activations {}), {} a step\n\n",
+  say("\nplan: {} steps, {} (weights {}, optimizer {}, inputs {}, activations {}), {} a step\n{}\n",
       plan.steps.size(), mib(plan.total_bytes), mib(plan.parameter_bytes), mib(plan.state_bytes),
-      mib(plan.input_bytes), mib(plan.activation_bytes), flop_text(plan.flops));
+      mib(plan.input_bytes), mib(plan.activation_bytes), flop_text(plan.flops), units_text(plan));
   flush_out();
 }
 
@@ -80,15 +81,17 @@ void say_start(const StartReport& report, const Recipe& recipe) {
 }
 
 // Prints the steps of the plan until `is_first_step` is over, and ends at the first value that is not
-// finite.
+// finite; with a scaled loss at the first of the forward pass, since what the gradients do is seen to.
 void watch_steps(Trainer& trainer, const bool& is_first_step) {
-  trainer.set_stepwise([&is_first_step](const StepReport& report) {
+  const bool is_scaled = trainer.loss_scale().has_value();
+  trainer.set_stepwise([&is_first_step, is_scaled](const StepReport& report) {
     const StepInfo& step = *report.step;
     if (is_first_step) {
       say("{:<12} {:<20} {:<18} {:<18} {:>10.3f} ms  largest {:.4g}\n", step.layer, step.op,
           step.implementation, step.output.str_x(), 1e3 * report.seconds, report.largest);
     }
-    if (!report.is_finite) {
+    const bool is_gradient = step.phase == "backward" || step.phase == "update";
+    if (!report.is_finite && !(is_scaled && is_gradient)) {
       fail(Code::diverged, "step {} of layer \"{}\" ({}) made a value that is not finite", step.op,
            step.layer, step.implementation);
     }
@@ -185,6 +188,9 @@ int run_train(const TrainArgs& args) {
   if (!args.quiet) say("\n");
   if (result.stopped_early) {
     say("stopped early: no lower validation loss for {} epochs\n", recipe.fit.patience);
+  }
+  if (const std::optional<LossScale> scale = trainer.loss_scale()) {
+    say("{}\n", loss_scale_text(*scale));
   }
   if (summary.test != nullptr) {
     say("{}", result_line("test", test));

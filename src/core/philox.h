@@ -52,21 +52,25 @@ struct Philox {
   float uniform24(uint64_t index) const { return to_uniform24(word(index)); }
   static float to_uniform24(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
-  // Uniform in (0, 1) with 53 bits, one block of two numbers for two indices.
-  double uniform(uint64_t index) const {
-    const PhiloxBlock b = block(index / 2);
-    const size_t at = index % 2 * 2;
-    const uint64_t bits = (uint64_t{b[at]} << 32 | b[at + 1]) >> 11;
+  // Uniform in (0, 1) with 53 bits: numbers 2i and 2i+1 come from one block.
+  std::array<double, 2> uniform_pair(uint64_t pair) const {
+    const PhiloxBlock b = block(pair);
+    return {to_uniform53(b[0], b[1]), to_uniform53(b[2], b[3])};
+  }
+  double uniform(uint64_t index) const { return uniform_pair(index / 2)[index % 2]; }
+  static double to_uniform53(uint32_t high, uint32_t low) {
+    const uint64_t bits = (uint64_t{high} << 32 | low) >> 11;
     return (static_cast<double>(bits) + 0.5) * 0x1p-53;
   }
 
-  // Standard normal by Box and Muller, in double; numbers 2i and 2i+1 come from one pair.
-  double normal(uint64_t index) const {
-    const uint64_t first = index / 2 * 2;
-    const double radius = std::sqrt(-2.0 * std::log(uniform(first)));
-    const double angle = 2.0 * 3.14159265358979323846 * uniform(first + 1);
-    return radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle));
+  // Standard normal by Box and Muller, in double: numbers 2i and 2i+1 come from one block.
+  std::array<double, 2> normal_pair(uint64_t pair) const {
+    const auto [u, v] = uniform_pair(pair);
+    const double radius = std::sqrt(-2.0 * std::log(u));
+    const double angle = 2.0 * 3.14159265358979323846 * v;
+    return {radius * std::cos(angle), radius * std::sin(angle)};
   }
+  double normal(uint64_t index) const { return normal_pair(index / 2)[index % 2]; }
 
   // Uniform integer in [0, bound), bound >= 1, by multiplication of 64 random bits.
   uint64_t below(uint64_t index, uint64_t bound) const {

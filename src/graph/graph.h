@@ -25,6 +25,7 @@ enum class ValueKind {
   parameter,  // trained weights, persistent
   state,      // optimizer state, running statistics: persistent, not differentiated
   constant,   // set once when the plan is built, persistent
+  data_set,   // rows that batches are taken from, in memory of their own on the device
   temp,       // lives from the node that makes it to its last reader
 };
 
@@ -34,7 +35,7 @@ struct Value {
   DType dtype = DType::f32;
   ValueKind kind = ValueKind::temp;
   bool keep = false;  // read by the trainer after the step: lives to the end of it
-  // Elements of a constant. Of a state: the one value that all start as; none means 0.
+  // Elements of a constant. Of a state: what they start as, or the one value that all do; none means 0.
   std::vector<float> constant;
   bool is_of_model = false;  // a state that prediction needs: running statistics
   // Of a state: the parameter whose values it starts with (averages of weights), in place of those.

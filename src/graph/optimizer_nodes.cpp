@@ -8,6 +8,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/op.h"
 #include "kernels/optim/averaging.h"
+#include "kernels/optim/loss_scale.h"
 #include "kernels/optim/optim.h"
 
 namespace tanul {
@@ -158,11 +159,13 @@ ValueId follower(Graph& graph, const ParameterInfo& info, const char* suffix) {
   return graph.add_value(value);
 }
 
-// The mutation nodes of each parameter, in parameter order: update, lookahead, average.
+// The mutation nodes of each parameter, in parameter order: update, lookahead, average. With a scaled loss
+// all of them look at `clip`.
 std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
                                  const std::vector<ValueId>& parameters,
                                  const std::vector<ValueId>& gradients,
                                  const StepGraphOptions& options, ValueId clip) {
+  const ValueId left_out = options.scales_loss ? clip : kNoValue;
   std::vector<Chain> chains;
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (gradients[i] == kNoValue) continue;
@@ -179,7 +182,7 @@ std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
                        Phase::update,
                        Params::of(LookaheadParams{static_cast<int32_t>(options.lookahead_k),
                                                   static_cast<float>(options.lookahead_alpha)}),
-                       {slow, w},
+                       {slow, w, left_out},
                        {slow, w}});
     }
     if (options.ema_decay > 0) {
@@ -188,7 +191,7 @@ std::vector<Chain> update_chains(Graph& graph, const Model::Impl& model,
                        layer,
                        Phase::update,
                        Params::of(EmaParams{static_cast<float>(options.ema_decay)}),
-                       {average, w},
+                       {average, w, left_out},
                        {average}});
     }
     chains.push_back(std::move(chain));
@@ -298,15 +301,33 @@ void schedule_updates(Graph& graph, std::vector<Chain> chains) {
 }
 
 std::vector<ValueId> clipped_by_value(Graph& graph, std::vector<ValueId> gradients,
-                                      double max_value) {
+                                      double max_value, ValueId loss_scale) {
   for (ValueId& g : gradients) {
     if (g == kNoValue) continue;
     g = graph
-            .add_node(OpKind::clip_value, "clip", Phase::update, {g},
+            .add_node(OpKind::clip_value, "clip", Phase::update, {g, loss_scale},
                       Params::of(ClipValueParams{static_cast<float>(max_value)}))
             .front();
   }
   return gradients;
+}
+
+// What all gradients are scaled by in the updates; none: they are taken as they are.
+ValueId gradient_scale(Graph& graph, const std::vector<ValueId>& gradients, double max_norm,
+                       ValueId loss_scale) {
+  std::vector<ValueId> in;
+  if (loss_scale != kNoValue) in.push_back(loss_scale);
+  const size_t without = in.size();
+  for (ValueId g : gradients) {
+    if (g != kNoValue) in.push_back(g);
+  }
+  const auto most = static_cast<float>(max_norm);
+  if (in.size() == without || (loss_scale == kNoValue && max_norm <= 0)) return kNoValue;
+  return loss_scale == kNoValue
+             ? graph.add_node(OpKind::clip_scale, "clip", Phase::update, in,
+                              Params::of(ClipParams{most}))[0]
+             : graph.add_node(OpKind::loss_scale_check, "loss_scale", Phase::update, in,
+                              Params::of(LossScaleCheckParams{most}))[0];
 }
 
 // What accumulation keeps from one micro-batch to the next.
@@ -378,7 +399,7 @@ bool decays(const StepGraphOptions& options, const ParameterInfo& info) {
 void append_optimizer(Graph& graph, const Model::Impl& model,
                       const std::vector<ValueId>& parameters, std::vector<ValueId> gradients,
                       const StepGraphOptions& options, std::vector<Node> mutations,
-                      const AccumulatedLoss& loss) {
+                      const AccumulatedLoss& loss, ValueId loss_scale) {
   if (options.accumulation == Accumulation::gather) {
     return gather(graph, model, gradients, std::move(mutations), loss);
   }
@@ -388,25 +409,17 @@ void append_optimizer(Graph& graph, const Model::Impl& model,
     gradients = with_gathered(graph, model, std::move(gradients), loss, total);
   }
   if (options.clip_value > 0) {
-    gradients = clipped_by_value(graph, std::move(gradients), options.clip_value);
+    gradients = clipped_by_value(graph, std::move(gradients), options.clip_value, loss_scale);
   }
-  ValueId clip = kNoValue;
-  if (options.clip_norm > 0) {
-    std::vector<ValueId> present;
-    for (ValueId g : gradients) {
-      if (g != kNoValue) present.push_back(g);
-    }
-    if (!present.empty()) {
-      clip = graph
-                 .add_node(OpKind::clip_scale, "clip", Phase::update, present,
-                           Params::of(ClipParams{static_cast<float>(options.clip_norm)}))
-                 .front();
-    }
-  }
+  const ValueId clip = gradient_scale(graph, gradients, options.clip_norm, loss_scale);
   std::vector<Chain> chains = update_chains(graph, model, parameters, gradients, options, clip);
   fuse_updates(graph, chains);
   for (Node& mutation : mutations) chains.push_back({std::move(mutation)});
   schedule_updates(graph, std::move(chains));
+  if (loss_scale != kNoValue && clip != kNoValue) {
+    graph.add_mutation(OpKind::loss_scale_update, "loss_scale", Phase::update, {loss_scale, clip},
+                       {loss_scale}, Params::of(LossScaleParams{}));
+  }
   if (total != kNoValue) {  // the next step begins anew
     graph.add_mutation(OpKind::accumulate_total, "accumulate", Phase::update, {total, loss.stats},
                        {total}, Params::of(AccumulateTotalParams{1}));

@@ -26,10 +26,11 @@ struct AccumulatedLoss {
 
 // `parameters` and `gradients` are parallel to model.parameters; kNoValue for a gradient that is not
 // there. `mutations` are other nodes that write persistent values (running statistics): each is placed
-// behind the last reader of what it touches. `loss` is read for accumulation.
+// behind the last reader of what it touches. `loss` is read for accumulation. `loss_scale`: the state of loss
+// scaling (kernels/optim/loss_scale.h), by which the gradients are scaled.
 void append_optimizer(Graph& graph, const Model::Impl& model,
                       const std::vector<ValueId>& parameters, std::vector<ValueId> gradients,
                       const StepGraphOptions& options, std::vector<Node> mutations,
-                      const AccumulatedLoss& loss = {});
+                      const AccumulatedLoss& loss = {}, ValueId loss_scale = kNoValue);
 
 }  // namespace tanul

@@ -12,8 +12,10 @@
 #include "graph/loss_targets.h"
 #include "graph/optimizer_nodes.h"
 #include "graph/recompute.h"
+#include "kernels/gather/gather.h"
 #include "kernels/input_load/input_load.h"
 #include "kernels/op.h"
+#include "kernels/optim/loss_scale.h"
 #include "kernels/optim/penalty.h"
 
 namespace tanul {
@@ -153,6 +155,76 @@ void find_nodes(const Graph& graph, std::vector<StepGraph::Layer>& layers) {
   }
 }
 
+ValueId add_loss_scale(Graph& graph) {
+  Value state;
+  state.name = kLossScaleName;
+  state.shape = Shape{kLossScaleStates};
+  state.kind = ValueKind::state;
+  state.constant = {kFirstLossScale, 0, 0};
+  return graph.add_value(state);
+}
+
+// What the gradient of a loss begins with: the loss's weight, scaled where there is a scale.
+ValueId add_seed(Graph& graph, const std::string& name, double weight, ValueId loss_scale) {
+  if (loss_scale != kNoValue) {
+    const ValueId seed =
+        graph
+            .add_node(OpKind::loss_scale_seed, "loss_scale", Phase::loss, {loss_scale},
+                      Params::of(LossScaleSeedParams{static_cast<float>(weight)}))
+            .front();
+    graph.value(seed).name = name;
+    return seed;
+  }
+  Value constant;
+  constant.name = name;
+  constant.shape = Shape{1};
+  constant.kind = ValueKind::constant;
+  constant.constant = {static_cast<float>(weight)};
+  return graph.add_value(constant);
+}
+
+// The steps that take the batch from a data set on the device go in front of all others; their values come
+// last, so that those of all training graphs keep their ids.
+void take_from_data_set(StepGraph& step, const Model::Impl& model,
+                        const StepGraphOptions& options) {
+  Graph& graph = step.graph;
+  const auto before = static_cast<std::ptrdiff_t>(graph.nodes.size());
+  const auto add = [&](const std::string& name, Shape shape, DType dtype) {
+    Value value;
+    value.name = "data set: " + name;
+    value.shape = shape;
+    value.shape[0] = options.resident_samples;
+    value.dtype = dtype;
+    value.kind = ValueKind::data_set;
+    return graph.add_value(value);
+  };
+  step.data_set.order = add("order", Shape{1}, DType::i32);
+  const auto take = [&](ValueId to, const std::string& layer, const GatherParams& params) {
+    const Value value = graph.value(to);
+    const ValueId rows = add(value.name, value.shape, value.dtype);
+    graph.add_mutation(OpKind::gather_rows, layer, Phase::load, {rows, step.data_set.order}, {to},
+                       Params::of(params));
+    return rows;
+  };
+  GatherParams plain{};
+  plain.batch = options.batch;
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    GatherParams params = plain;
+    if (i == 0 && options.is_training && options.augmentation.is_on()) {
+      params.height = options.image_height;
+      params.width = options.image_width;
+      params.crop = options.augmentation.crop;
+      params.seed = options.seed;
+      params.may_flip = options.augmentation.flip ? 1 : 0;
+    }
+    step.data_set.samples.push_back(take(step.inputs[i].samples, model.inputs[i].name, params));
+  }
+  for (size_t i = 0; i < step.losses.size(); ++i) {
+    step.data_set.targets.push_back(take(step.losses[i].target, model.losses[i].layer, plain));
+  }
+  std::rotate(graph.nodes.begin(), graph.nodes.begin() + before, graph.nodes.end());
+}
+
 // Gradients of those values that are there, kNoValue for the others.
 std::vector<ValueId> gradients_of(Graph& graph,
                                   const std::vector<std::pair<ValueId, ValueId>>& seeds,
@@ -184,6 +256,7 @@ StepGraphOptions training_options(const TrainerOptions& options) {
   result.memory = options.memory;
   result.lookahead_k = options.lookahead.k;
   result.lookahead_alpha = options.lookahead.alpha;
+  result.scales_loss = options.precision == Precision::fp16;
   result.accumulation = options.accumulate > 1 ? Accumulation::apply : Accumulation::none;
   return result;
 }
@@ -284,14 +357,11 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
       parameters.push_back(is_frozen ? kNoValue : id);
       if (!is_frozen && decays(options, info)) penalised.push_back(id);
     }
+    const ValueId loss_scale = options.scales_loss ? add_loss_scale(graph) : kNoValue;
     std::vector<std::pair<ValueId, ValueId>> seeds;
     for (size_t i = 0; i < step.losses.size(); ++i) {
-      Value weight;
-      weight.name = "d_" + from.losses[i].layer;
-      weight.shape = Shape{1};
-      weight.kind = ValueKind::constant;
-      weight.constant = {static_cast<float>(from.losses[i].weight)};
-      seeds.emplace_back(step.losses[i].loss, graph.add_value(weight));
+      seeds.emplace_back(step.losses[i].loss, add_seed(graph, "d_" + from.losses[i].layer,
+                                                       from.losses[i].weight, loss_scale));
     }
     if ((options.l1 > 0 || options.l2 > 0) && !penalised.empty()) {
       step.penalty = graph
@@ -300,22 +370,18 @@ StepGraph make_step_graph(const Model& model, const StepGraphOptions& options) {
                                                             static_cast<float>(options.l2)}))
                          .front();
       graph.value(step.penalty).keep = true;
-      Value one;
-      one.name = "d_penalty";
-      one.shape = Shape{1};
-      one.kind = ValueKind::constant;
-      one.constant = {1.0f};
       // Means of micro-batches each have the penalty in them; to a sum it comes once, with the last.
       if (!(is_sum && options.accumulation == Accumulation::gather)) {
-        seeds.emplace_back(step.penalty, graph.add_value(one));
+        seeds.emplace_back(step.penalty, add_seed(graph, "d_penalty", 1, loss_scale));
       }
     }
     const std::vector<ValueId> gradients = gradients_of(graph, seeds, parameters);
     step.remade = recompute(graph, options.keeping ? *options.keeping : default_keeping(graph));
     append_optimizer(graph, from, parameters, gradients, options, std::move(mutations),
-                     {step.losses.front().stats, is_sum});
+                     {step.losses.front().stats, is_sum}, loss_scale);
   }
   drop_unread_outputs(graph);
+  if (options.resident_samples > 0) take_from_data_set(step, from, options);
   return step;
 }
 

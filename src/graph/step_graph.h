@@ -48,6 +48,7 @@ struct StepGraphOptions {
   double l1 = 0;
   double l2 = 0;
   Accumulation accumulation = Accumulation::none;
+  bool scales_loss = false;  // dynamic loss scaling (kernels/optim/loss_scale.h)
   // What of the forward pass outlives it; none: default_keeping. Values have the same ids in every
   // training graph of a model.
   std::optional<Keeping> keeping = {};
@@ -55,7 +56,14 @@ struct StepGraphOptions {
   double ema_decay = 0;
   int64_t lookahead_k = 0;
   double lookahead_alpha = 0.5;
-  // Read where not: keeps what convolution and linear layers read and make, unfused (StepGraph::layers).
+  // Above 0: batches are taken from a data set of so many samples on the device (StepGraph::data_set), images
+  // of training augmented; 0: the trainer puts them into the inputs.
+  int64_t resident_samples = 0;
+  Augmentation augmentation = {};
+  int64_t image_height = 0;  // of the samples that are augmented
+  int64_t image_width = 0;
+  uint64_t seed = 0;
+  // Read where not training: keeps what convolution and linear layers read and make, unfused (StepGraph::layers).
   bool keep_layers = false;
 };
 
@@ -76,6 +84,13 @@ struct StepGraph {
   };
   std::vector<Input> inputs;
   std::vector<Loss> losses;
+  // With resident_samples: the data set, which steps in front of all others take the batch from.
+  struct DataSet {
+    ValueId order = kNoValue;      // i32 [S]: of the epoch
+    std::vector<ValueId> samples;  // [S, ...] of each input
+    std::vector<ValueId> targets;  // [S, ...] of each loss
+  };
+  DataSet data_set;
   std::vector<ValueId> outputs;              // in the order of Model::outputs(), kept in evaluation
   ValueId penalty = kNoValue;                // [1], where weights are penalised
   std::map<std::string, std::string> fused;  // layer -> the layer that computes it too
@@ -98,6 +113,9 @@ StepGraphOptions training_options(const TrainerOptions& options);
 
 // "normalization.mean" of the first input, "normalization.<name>.mean" of the others.
 std::string normalization_name(const Model::Impl& model, size_t input, const char* what);
+
+// The state of loss scaling (kernels/optim/loss_scale.h), where there is one.
+constexpr const char* kLossScaleName = "loss_scale";
 
 // Names of persistent values are the same in every graph of a model ("conv1.weight",
 // "conv1.weight.momentum", "normalization.mean"), so that plans can share their memory.

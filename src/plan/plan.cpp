@@ -9,6 +9,7 @@
 #include "kernels/op.h"
 #include "plan/low_memory.h"
 #include "plan/select.h"
+#include "plan/tuner.h"
 
 namespace tanul {
 
@@ -74,7 +75,11 @@ Plan::Plan(const Model& model, const StepGraphOptions& graph_options, const Plan
   }
   step_ = make_step_graph(model, chosen);
   select(options);
+  if (options.tuner != nullptr) options.tuner->save();
   lay_out();
+  info_.device = options.device;
+  info_.precision = options.precision;
+  info_.is_deterministic = options.is_deterministic;
   explain(model, graph_options);
   info_.normal_flops = low ? low->normal_flops : info_.flops;
   info_.normal_total_bytes = info_.total_bytes;
@@ -104,7 +109,11 @@ void Plan::select(const PlanOptions& options) {
     info.phase = phase_name(node.phase);
     Selection selection = select_implementation(graph, node, args, options);
     info.implementation = selection.implementation->name;
+    info.is_product = op_def(node.kind).is_product;
+    info.multiplies_in = selection.implementation->multiplies_in;
+    info.is_deterministic = selection.implementation->is_deterministic;
     info.refused = std::move(selection.refused);
+    info.tuned = std::move(selection.tuned);
     info.workspace_bytes = selection.cost.workspace_bytes;
     info.flops = selection.cost.flops;
     info.bytes = selection.cost.bytes;
@@ -208,6 +217,9 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
   }
   for (const StepInfo& step : info_.steps) {
     info_.flops += step.flops;
+    info_.products += step.is_product ? 1 : 0;
+    if (step.is_product && step.multiplies_in == info_.precision) ++info_.products_in_precision;
+    info_.nondeterministic_steps += step.is_deterministic ? 0 : 1;
     const auto found = row.find(step.layer);
     if (found == row.end()) continue;
     LayerInfo& layer = info_.layers[found->second];
@@ -217,7 +229,9 @@ void Plan::explain(const Model& model, const StepGraphOptions& graph_options) {
     layer.flops += step.flops;
     layer.bytes += step.bytes;
     layer.implementation = step.implementation;
+    layer.multiplies_in = step.multiplies_in;
     layer.refused = step.refused;
+    layer.tuned = step.tuned;
     layer.output_bytes = step.output.elems() * 4;
   }
 }
@@ -231,7 +245,8 @@ std::vector<ValueId> Plan::persistent_values() const {
 }
 
 void Plan::bind(const std::function<std::byte*(const std::string& name)>& persistent,
-                std::byte* scratch, const StepBlock* block) {
+                std::byte* scratch, const StepBlock* block,
+                const std::function<std::byte*(ValueId)>& data_set) {
   const Graph& graph = step_.graph;
   std::byte* arena = scratch + input_bytes_;
   addresses_.assign(graph.values.size(), nullptr);
@@ -239,6 +254,7 @@ void Plan::bind(const std::function<std::byte*(const std::string& name)>& persis
   const auto place = [&](size_t i) -> std::byte* {
     const Value& value = graph.values[i];
     if (is_persistent(value)) return persistent(value.name);
+    if (value.kind == ValueKind::data_set) return data_set(static_cast<ValueId>(i));
     if (input_offsets_[i] >= 0) return scratch + input_offsets_[i];
     const int32_t buffer = live_.buffer[i];
     if (buffer == kNoBuffer) return nullptr;

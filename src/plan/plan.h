@@ -19,6 +19,8 @@
 
 namespace tanul {
 
+class Tuner;
+
 struct PlanStep {
   int (*launch)(Stream* stream, const StepArgs& args);
   StepArgs args;
@@ -29,9 +31,14 @@ struct PlanOptions {
   std::string device = "cpu";  // for messages
   int threads = 1;
   std::function<const ImplementationList&(OpKind)> implementations;
+  std::function<std::string(int)> status_text;  // of the device, for messages
   // Implementation by step kind, in place of the first that fits.
   std::vector<std::pair<std::string, std::string>> force;
-  bool precise_convolutions = false;  // see TrainerOptions
+  bool precise_convolutions = false;  // these three: see TrainerOptions
+  Precision precision = Precision::fp32;
+  bool is_deterministic = true;
+  int32_t architecture = 0;  // see Backend
+  Tuner* tuner = nullptr;    // null: the order of the list decides
 };
 
 // What the executor keeps of the runs of a plan on its device.
@@ -58,9 +65,11 @@ class Plan {
   // Parameters, state and constants: they live outside the plan's own memory.
   std::vector<ValueId> persistent_values() const;
 
-  // Fixes all addresses. `persistent` gives the memory of a persistent value by name.
+  // Fixes all addresses. `persistent` gives the memory of a persistent value by name, `data_set` that of a
+  // value of StepGraph::data_set.
   void bind(const std::function<std::byte*(const std::string& name)>& persistent,
-            std::byte* scratch, const StepBlock* block);
+            std::byte* scratch, const StepBlock* block,
+            const std::function<std::byte*(ValueId)>& data_set = {});
 
   PlanRuns& runs() { return runs_; }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/select.h"
 
+#include <utility>
+
 #include "core/format.h"
 #include "kernels/op.h"
+#include "plan/tuner.h"
 
 namespace tanul {
 
@@ -23,6 +26,30 @@ Operand operand_of(const Graph& graph, ValueId id) {
   return operand;
 }
 
+namespace {
+
+// Why the options refuse what supports the arguments; empty where they do not.
+std::string refused_by(const PlanOptions& options, const Implementation& candidate,
+                       const std::string& wanted) {
+  if (options.precise_convolutions && candidate.is_less_precise) {
+    return "precise_convolutions is set";
+  }
+  if (candidate.multiplies_in != Precision::fp32 && candidate.multiplies_in != options.precision) {
+    return fmt::format("multiplies in {}, the plan wants {}",
+                       precision_name(candidate.multiplies_in), precision_name(options.precision));
+  }
+  if (options.is_deterministic && !candidate.is_deterministic) {
+    return "is not deterministic, and deterministic is set";
+  }
+  if (candidate.least_architecture > options.architecture) {
+    return fmt::format("needs code for sm_{} or newer, {} runs sm_{}", candidate.least_architecture,
+                       options.device, options.architecture);
+  }
+  return !wanted.empty() && wanted != candidate.name ? "another one is forced" : "";
+}
+
+}  // namespace
+
 Selection select_implementation(const Graph& graph, const Node& node, const StepArgs& args,
                                 const PlanOptions& options) {
   Selection result;
@@ -36,32 +63,46 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
     fail(Code::unsupported, "{} of layer \"{}\": no kernel for it on {}", op, node.layer,
          options.device);
   }
-  for (int i = 0; i < list.count && result.implementation == nullptr; ++i) {
+  std::vector<const Implementation*> fitting;
+  for (int i = 0; i < list.count && (fitting.empty() || options.tuner != nullptr); ++i) {
     const Implementation& candidate = list.items[i];
-    const char* refusal = candidate.supports(args);
-    if (refusal == nullptr && options.precise_convolutions && candidate.is_less_precise) {
-      refusal = "precise_convolutions is set";
-    }
-    if (refusal == nullptr && !wanted.empty() && wanted != candidate.name) {
-      refusal = "another one is forced";
-    }
-    if (refusal == nullptr) {
-      result.implementation = &candidate;
+    // A library prepares what it supports: what the precision rules out is not asked for.
+    const bool is_ruled_out =
+        candidate.multiplies_in != Precision::fp32 && candidate.multiplies_in != options.precision;
+    const char* unsupported = is_ruled_out ? nullptr : candidate.supports(args);
+    const std::string refusal =
+        unsupported != nullptr ? unsupported : refused_by(options, candidate, wanted);
+    if (refusal.empty()) {
+      const int64_t bytes = candidate.workspace_bytes(args, options.threads);
+      if (bytes < 0) {
+        const auto status = static_cast<int>(-bytes);
+        fail(Code::device, "{} of layer \"{}\", {}: {}", op, node.layer, candidate.name,
+             options.status_text ? options.status_text(status) : std::to_string(status));
+      }
+      fitting.push_back(&candidate);
     } else {
       result.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));
     }
   }
-  if (result.implementation == nullptr) {
+  if (fitting.empty()) {
     std::string why;
     for (const std::string& refusal : result.refused) why += "; " + refusal;
     fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node.layer, op, why);
+  }
+  result.implementation = fitting.front();
+  if (fitting.size() > 1) {
+    Tuner::Choice choice = options.tuner->choose(node.kind, args, fitting);
+    result.implementation = fitting[choice.place];
+    result.tuned = std::move(choice.why);
   }
   result.cost.workspace_bytes = result.implementation->workspace_bytes(args, options.threads);
   const OpDef& def = op_def(node.kind);
   result.cost.flops = def.flops == nullptr ? 0 : def.flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {
     for (ValueId id : *ids) {
-      if (id != kNoValue) result.cost.bytes += static_cast<double>(value_bytes(graph.value(id)));
+      // of a data set a batch of it is read, which is the output
+      if (id == kNoValue || graph.value(id).kind == ValueKind::data_set) continue;
+      result.cost.bytes += static_cast<double>(value_bytes(graph.value(id)));
     }
   }
   return result;

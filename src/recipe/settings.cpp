@@ -50,6 +50,29 @@ Memory read_memory(const TableReader& reader) {
   return memory == "low" ? Memory::low : Memory::normal;
 }
 
+Precision read_precision(const TableReader& reader) {
+  static const std::vector<std::string> names = {"fp32", "tf32", "bf16", "fp16"};
+  const std::string precision = reader.text("precision", names.front());
+  const auto found = std::find(names.begin(), names.end(), precision);
+  if (found == names.end()) {
+    fail_at(reader.source(), reader.where("precision"),
+            "{}: precision must be \"fp32\", \"tf32\", \"bf16\" or \"fp16\", got {}{}",
+            reader.what(), quoted(precision),
+            nearest(precision, names).empty() ? "" : suggestion(precision, names));
+  }
+  return static_cast<Precision>(found - names.begin());
+}
+
+std::optional<bool> read_tune(const TableReader& reader) {
+  const TomlNode* node = reader.find("tune");
+  if (node == nullptr || (node->kind == TomlNode::Kind::string && node->text == "auto")) return {};
+  if (node->kind == TomlNode::Kind::string) {
+    fail_at(reader.source(), node->where, "{}: tune must be \"auto\", true or false, got {}",
+            reader.what(), quoted(node->text));
+  }
+  return reader.boolean("tune", false);
+}
+
 double need_number(const TableReader& reader, const std::string& key, const Range& range) {
   if (!reader.has(key)) {
     fail_at(reader.source(), reader.where(key), "{} needs the key \"{}\"", reader.what(), key);
@@ -168,7 +191,11 @@ TrainSettings read_train(const Source& source, const TomlNode* table) {
   s.trainer.threads = static_cast<int>(r.integer("threads", s.trainer.threads, 0, 4096));
   s.trainer.precise_convolutions =
       r.boolean("precise_convolutions", s.trainer.precise_convolutions);
+  s.trainer.precision = read_precision(r);
+  s.trainer.deterministic = r.boolean("deterministic", s.trainer.deterministic);
   s.trainer.memory = read_memory(r);
+  s.trainer.tune = read_tune(r);
+  s.trainer.data_on_device = r.boolean("data_on_device", s.trainer.data_on_device);
   if (const TomlNode* force = r.find("force")) {
     if (force->kind != TomlNode::Kind::table) {
       fail_at(source, force->where,
@@ -214,7 +241,11 @@ std::string train_toml(const TrainSettings& s) {
   line("device", quoted(t.device));
   line("threads", fmt::format("{}", t.threads));
   line("precise_convolutions", bool_toml(t.precise_convolutions));
+  line("precision", quoted(precision_name(t.precision)));
+  line("deterministic", bool_toml(t.deterministic));
   line("memory", quoted(t.memory == Memory::low ? "low" : "normal"));
+  line("tune", t.tune ? bool_toml(*t.tune) : quoted("auto"));
+  line("data_on_device", bool_toml(t.data_on_device));
   std::string force;
   for (const auto& [kind, implementation] : t.force) {
     force +=

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Initial weights. Every number comes from its own counter, in double, and is rounded once.
-#include "tanul/init.h"
+#include "train/init.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <initializer_list>
 #include <vector>
@@ -39,33 +40,58 @@ double gain_of(const std::string& activation, double slope) {
 
 namespace {
 
-void fill_uniform(float* w, int64_t n, const Philox& random, double low, double high) {
-  for (int64_t i = 0; i < n; ++i) {
-    const double u = random.uniform(static_cast<uint64_t>(i));
-    // Rounding to float must not leave the interval.
-    w[i] = std::fmin(std::fmax(static_cast<float>(low + (high - low) * u), static_cast<float>(low)),
-                     static_cast<float>(high));
-  }
+// Who draws the numbers 0 … n - 1 of a random stream, in parts.
+struct Drawing {
+  int64_t n;
+  const Philox& random;
+  const ForEach& for_each;
+};
+
+// put(i, number) for all i. Numbers 2i and 2i+1 come from one block: they are drawn together.
+template <typename Draw, typename Put>
+void draw_pairs(const Drawing& drawing, const Draw& draw, const Put& put) {
+  constexpr int64_t kPart = 1 << 15;
+  const int64_t n = drawing.n;
+  drawing.for_each((n + kPart - 1) / kPart, [&](int64_t part) {
+    const int64_t end = std::min(n, (part + 1) * kPart);
+    for (int64_t i = part * kPart; i < end; i += 2) {
+      const std::array<double, 2> pair = draw(static_cast<uint64_t>(i / 2));
+      put(i, pair[0]);
+      if (i + 1 < n) put(i + 1, pair[1]);
+    }
+  });
 }
 
-void fill_normal(float* w, int64_t n, const Philox& random, double mean, double deviation) {
-  for (int64_t i = 0; i < n; ++i) {
-    w[i] = static_cast<float>(mean + deviation * random.normal(static_cast<uint64_t>(i)));
-  }
+template <typename Put>
+void draw_normal(const Drawing& drawing, const Put& put) {
+  draw_pairs(
+      drawing, [&](uint64_t pair) { return drawing.random.normal_pair(pair); }, put);
+}
+
+void fill_uniform(float* w, const Drawing& drawing, double low, double high) {
+  // Rounding to float must not leave the interval.
+  const auto least = static_cast<float>(low), most = static_cast<float>(high);
+  draw_pairs(
+      drawing, [&](uint64_t pair) { return drawing.random.uniform_pair(pair); },
+      [&](int64_t i, double u) {
+        w[i] = std::clamp(static_cast<float>(low + (high - low) * u), least, most);
+      });
+}
+
+void fill_normal(float* w, const Drawing& drawing, double mean, double deviation) {
+  draw_normal(drawing,
+              [&](int64_t i, double z) { w[i] = static_cast<float>(mean + deviation * z); });
 }
 
 // Numbers beyond two deviations are drawn again, each from the same index of the next step.
-void fill_truncated(float* w, int64_t n, Philox random, double mean, double deviation) {
-  const uint32_t first = random.step;
-  for (int64_t i = 0; i < n; ++i) {
-    random.step = first;
-    double z = random.normal(static_cast<uint64_t>(i));
-    while (std::fabs(z) > 2) {
-      ++random.step;
-      z = random.normal(static_cast<uint64_t>(i));
+void fill_truncated(float* w, const Drawing& drawing, double mean, double deviation) {
+  draw_normal(drawing, [&](int64_t i, double z) {
+    for (Philox again = drawing.random; std::fabs(z) > 2;) {
+      ++again.step;
+      z = again.normal(static_cast<uint64_t>(i));
     }
     w[i] = static_cast<float>(mean + deviation * z);
-  }
+  });
 }
 
 // The rows of q [rows, columns], rows <= columns, made orthonormal one after the other (Gram-Schmidt,
@@ -99,13 +125,14 @@ void orthonormalize(std::vector<double>& q, int64_t rows, int64_t columns, Philo
   }
 }
 
-void fill_orthogonal(Tensor& weights, const Philox& random, double gain) {
+void fill_orthogonal(Tensor& weights, const Philox& random, double gain, const ForEach& for_each) {
   const int64_t K = weights.shape().rank() > 0 ? weights.shape()[0] : 1;
   const int64_t each = weights.elems() / K;
   const bool is_tall = K > each;
   const int64_t rows = std::min(K, each), columns = std::max(K, each);
   std::vector<double> q(static_cast<size_t>(rows * columns));
-  for (size_t i = 0; i < q.size(); ++i) q[i] = random.normal(i);
+  draw_normal({rows * columns, random, for_each},
+              [&](int64_t i, double z) { q[static_cast<size_t>(i)] = z; });
   orthonormalize(q, rows, columns, random);
   float* w = weights.data<float>();
   for (int64_t i = 0; i < K; ++i) {
@@ -196,6 +223,14 @@ double spread_of(const Init& init, const Shape& shape, double following_gain) {
 
 void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::string& name,
                 double following_gain) {
+  initialize(weights, init, seed, name, following_gain,
+             [](int64_t count, const std::function<void(int64_t)>& body) {
+               for (int64_t i = 0; i < count; ++i) body(i);
+             });
+}
+
+void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::string& name,
+                double following_gain, const ForEach& for_each) {
   if (!(init.gain >= 0) || !std::isfinite(init.gain)) {
     fail(Code::invalid_argument, "init of \"{}\": the gain must be finite and 0 or more, got {}",
          name, init.gain);
@@ -203,6 +238,7 @@ void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::str
   float* w = weights.data<float>();
   const int64_t n = weights.elems();
   const Philox random{seed, philox_stream(name), 0};
+  const Drawing drawing{n, random, for_each};
   const double gain = init.gain > 0 ? init.gain : following_gain;
   const double spread = spread_of(init, weights.shape(), following_gain);
   switch (init.kind) {
@@ -214,23 +250,23 @@ void initialize(Tensor& weights, const Init& init, uint64_t seed, const std::str
         fail(Code::invalid_argument, "init of \"{}\": uniform wants low <= high, got {} and {}",
              name, init.a, init.b);
       }
-      return fill_uniform(w, n, random, init.a, init.b);
+      return fill_uniform(w, drawing, init.a, init.b);
     case Init::Kind::normal:
       check_deviation(name, init.b);
-      return fill_normal(w, n, random, init.a, init.b);
+      return fill_normal(w, drawing, init.a, init.b);
     case Init::Kind::truncated_normal:
       check_deviation(name, init.b);
-      return fill_truncated(w, n, random, init.a, init.b);
+      return fill_truncated(w, drawing, init.a, init.b);
     case Init::Kind::automatic:
     case Init::Kind::glorot_uniform:
     case Init::Kind::he_uniform:
     case Init::Kind::lecun_uniform:
-    case Init::Kind::torch_default: return fill_uniform(w, n, random, -spread, spread);
+    case Init::Kind::torch_default: return fill_uniform(w, drawing, -spread, spread);
     case Init::Kind::glorot_normal:
     case Init::Kind::he_normal:
-    case Init::Kind::lecun_normal: return fill_normal(w, n, random, 0, spread);
-    case Init::Kind::orthogonal: return fill_orthogonal(weights, random, gain);
-    case Init::Kind::whitening: return fill_orthogonal(weights, random, 1);
+    case Init::Kind::lecun_normal: return fill_normal(w, drawing, 0, spread);
+    case Init::Kind::orthogonal: return fill_orthogonal(weights, random, gain, for_each);
+    case Init::Kind::whitening: return fill_orthogonal(weights, random, 1, for_each);
     case Init::Kind::dirac: return fill_dirac(weights, name, static_cast<int64_t>(init.a));
   }
 }

@@ -91,7 +91,7 @@ double table_factor(const std::vector<std::pair<double, double>>& points, double
 }
 
 // A step as every kind sees it.
-struct Clock {
+struct ScheduleTime {
   double per_epoch;
   int64_t warmup_steps;
   double behind;                                   // steps behind the warm-up
@@ -101,8 +101,8 @@ struct Clock {
   double steps(double length) const { return length > 0 ? length * per_epoch : rest; }
 };
 
-Clock clock_of(const Schedule& s, int64_t step, int64_t steps_per_epoch, double epochs) {
-  Clock clock{};
+ScheduleTime clock_of(const Schedule& s, int64_t step, int64_t steps_per_epoch, double epochs) {
+  ScheduleTime clock{};
   clock.per_epoch = static_cast<double>(std::max<int64_t>(steps_per_epoch, 1));
   clock.warmup_steps = static_cast<int64_t>(std::llround(s.warmup * clock.per_epoch));
   clock.behind = static_cast<double>(step - clock.warmup_steps);
@@ -113,7 +113,7 @@ Clock clock_of(const Schedule& s, int64_t step, int64_t steps_per_epoch, double 
 }  // namespace
 
 double Schedule::factor(int64_t step, int64_t steps_per_epoch, double epochs) const {
-  const Clock clock = clock_of(*this, step, steps_per_epoch, epochs);
+  const ScheduleTime clock = clock_of(*this, step, steps_per_epoch, epochs);
   if (step < clock.warmup_steps) {
     return static_cast<double>(step + 1) / static_cast<double>(clock.warmup_steps);
   }
@@ -147,7 +147,7 @@ double Schedule::factor(int64_t step, int64_t steps_per_epoch, double epochs) co
 
 double Schedule::momentum(int64_t step, int64_t steps_per_epoch, double epochs) const {
   if (kind != Kind::one_cycle || momentum_high <= 0) return 0;
-  const Clock clock = clock_of(*this, step, steps_per_epoch, epochs);
+  const ScheduleTime clock = clock_of(*this, step, steps_per_epoch, epochs);
   if (step < clock.warmup_steps) return momentum_high;
   const OneCyclePiece piece = one_cycle_piece(*this, clock.behind, clock.steps(length));
   if (piece.number == 0) return between(*this, momentum_high, momentum_low, piece.at);

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "core/format.h"
 #include "data/loader.h"
+#include "kernels/optim/loss_scale.h"
 #include "train/trainer_impl.h"
 
 namespace tanul {
@@ -78,9 +80,10 @@ EpochResult Trainer::train_epoch(const DataView& data,
          "training data: {} samples are less than one batch of {}, and drop_last leaves them out",
          data.size(), batch);
   }
+  ResidentData* on_device = t.data_set_for(data);
   // Where the last, smaller batch cannot be planned (batch norm of one value), say so at once.
   if (!t.options.drop_last && data.size() % batch != 0) {
-    PlanKey last = t.key_for(true, data.size() % batch, data);
+    PlanKey last = t.key_for(true, data.size() % batch, data, on_device);
     if (t.options.accumulate > 1) last.accumulation = Accumulation::apply;
     t.plan_for(last);
   }
@@ -91,6 +94,7 @@ EpochResult Trainer::train_epoch(const DataView& data,
   } else {
     for (size_t i = 0; i < t.order.size(); ++i) t.order[i] = static_cast<int64_t>(i);
   }
+  if (on_device != nullptr) on_device->set_order(t.order);
 
   const Clock::time_point start = Clock::now();
   Totals totals(t.losses);
@@ -98,27 +102,35 @@ EpochResult Trainer::train_epoch(const DataView& data,
   progress.steps = steps;
   progress.epoch = t.epochs;
   EpochResult result;
-  for (int64_t s = 0; s < steps; ++s) {
-    const int64_t first = s * batch;
-    const int64_t count = std::min(batch, data.size() - first);
-    PlanKey key = t.key_for(true, count, data);
-    key.accumulation = t.next_accumulation(s + 1 == steps);
-    Plan& plan = t.plan_for(key);
-    t.load_batch(plan, data, t.order.data() + first, count, true);
-    result.lr = t.lr_of_next_step();
-    totals.add(t.train_step(plan, key.accumulation));
-    result.samples += count;
-    if (!on_step) continue;
+  t.queue->clear();
+  const auto finish_step = [&] {
+    const QueuedStep step = t.queue->front();
+    totals.add(t.finish_step());
+    result.lr = step.scheduled_lr;
+    result.samples = step.samples;
+    ++progress.step;
+    if (!on_step) return;
     const double elapsed = seconds_since(start);
-    progress.step = s + 1;
     progress.loss = totals.loss();
     progress.accuracy = totals.accuracy();
     progress.lr = result.lr;
     progress.images_per_s = static_cast<double>(result.samples) / elapsed;
     progress.seconds_left =
-        elapsed / static_cast<double>(s + 1) * static_cast<double>(steps - s - 1);
+        elapsed / static_cast<double>(progress.step) * static_cast<double>(steps - progress.step);
     on_step(progress);
+  };
+  for (int64_t s = 0; s < steps; ++s) {
+    const int64_t first = s * batch;
+    const int64_t count = std::min(batch, data.size() - first);
+    PlanKey key = t.key_for(true, count, data, on_device);
+    key.accumulation = t.next_accumulation(s + 1 == steps);
+    Plan& plan = t.plan_for(key);
+    if (on_device == nullptr) t.load_batch(plan, data, t.order.data() + first, count, true);
+    t.queue_step(plan, key.accumulation, first, first + count);
+    while (t.queue->size() > t.steps_ahead()) finish_step();
   }
+  while (t.queue->size() > 0) finish_step();
+  t.check_loss_scale();
   ++t.epochs;
   result.loss = totals.loss();
   result.accuracy = totals.accuracy();
@@ -137,6 +149,18 @@ double Trainer::step(const std::vector<Tensor>& samples, const std::vector<Tenso
 
 double Trainer::step_at(const Tensor& samples, const Tensor& targets, double lr) {
   return impl_->step(&samples, 1, &targets, 1, lr);
+}
+
+void Trainer::Impl::check_loss_scale() const {
+  if (slots.count(kLossScaleName) == 0) return;
+  const Tensor state = read(kLossScaleName);
+  const float* values = state.data<float>();
+  if (values[0] > LossScaleParams{}.smallest || values[1] > 0) return;
+  fail(Code::diverged,
+       "the gradients are not finite even with a loss scale of {:g}; {:.0f} of {} steps were left "
+       "out; "
+       "a lower rate, warm-up, or precision = \"bf16\" may help",
+       values[0], values[2], steps);
 }
 
 double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Tensor* targets,
@@ -185,7 +209,9 @@ double Trainer::Impl::step(const Tensor* samples, size_t sample_count, const Ten
     backend->copy_in(plan.address(graph.losses[i].target), targets[i].raw(), targets[i].bytes());
   }
   Totals totals(losses);
-  totals.add(train_step(plan, key.accumulation, lr));
+  queue->clear();
+  queue_step(plan, key.accumulation, 0, key.batch, lr);
+  totals.add(finish_step());
   return totals.loss();
 }
 
@@ -209,18 +235,23 @@ Evaluation Trainer::evaluate(
   if (classify) result.confusion = ConfusionMatrix(classes);
   result.sample_losses.resize(t.losses.size());
   Totals totals(t.losses);
-  std::vector<int64_t> positions;
+  std::vector<int64_t> positions(static_cast<size_t>(data.size()));
+  std::iota(positions.begin(), positions.end(), int64_t{0});
+  ResidentData* on_device = t.data_set_for(data);
+  if (on_device != nullptr) on_device->set_order(positions);
   std::vector<float> values;
   std::vector<int32_t> truths;  // [n]: what of a batch counts
   std::vector<float> rows;      // [n, C]
   for (int64_t first = 0; first < data.size(); first += t.options.batch) {
     const int64_t count = std::min(t.options.batch, data.size() - first);
-    positions.resize(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) positions[static_cast<size_t>(i)] = first + i;
-    Plan& plan = t.plan_for(t.key_for(false, count, data));
-    t.load_batch(plan, data, positions.data(), count, false);
+    Plan& plan = t.plan_for(t.key_for(false, count, data, on_device));
+    if (on_device != nullptr) {
+      t.take_from(first);
+    } else {
+      t.load_batch(plan, data, positions.data() + first, count, false);
+    }
     t.run(plan);
-    totals.add(t.stats_of(plan));
+    totals.add(read_stats(*t.backend, plan));
     t.copy_single_losses(plan, first, data.size(), result.sample_losses);
     if (!classify) continue;
     values.resize(static_cast<size_t>(count * output.elems()));
@@ -360,6 +391,11 @@ void Trainer::set_stepwise(std::function<void(const StepReport&)> on_step_of_pla
 
 PlanInfo Trainer::plan() const { return impl_->first_plan->info(); }
 int64_t Trainer::tensor_bytes() const { return impl_->backend->tensor_bytes(); }
+int64_t Trainer::data_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& data : impl_->data_sets) bytes += data->bytes();
+  return bytes;
+}
 int64_t Trainer::peak_tensor_bytes() const { return impl_->backend->peak_tensor_bytes(); }
 const Model& Trainer::model() const { return impl_->model; }
 const TrainerOptions& Trainer::options() const { return impl_->options; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Data against model: what samples and targets a trainer accepts, and how inputs are normalised.
 #include <cmath>
+#include <limits>
 
 #include "graph/loss_targets.h"
 #include "train/trainer_impl.h"
@@ -89,6 +90,46 @@ void Trainer::Impl::check_data(const DataView& data, const char* what) const {
       check_labels(i, static_cast<const int32_t*>(data.target(n, i)), per_sample, n, what);
     }
   }
+}
+
+// --- data sets on the device ---------------------------------------------------------------------
+
+ResidentData& Trainer::Impl::data_set(int64_t id) const {
+  for (const std::unique_ptr<ResidentData>& data : data_sets) {
+    if (data->id() == id) return *data;
+  }
+  fail(Code::internal, "there is no data set {} on the device", id);
+}
+
+// With the plans that are bound to it.
+void Trainer::Impl::drop_data_set(size_t at) {
+  const int64_t id = data_sets[at]->id();
+  std::erase_if(plans, [&](const CachedPlan& cached) { return cached.key.data_set == id; });
+  data_sets.erase(data_sets.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+ResidentData* Trainer::Impl::data_set_for(const DataView& data) {
+  if (!backend->runs_behind() || !options.data_on_device) return nullptr;
+  if (data.size() > std::numeric_limits<int32_t>::max()) return nullptr;
+  const int64_t bytes = ResidentData::bytes_of(data);
+  const auto has_its_size = [&](const std::unique_ptr<ResidentData>& set) {
+    return set->size() == data.size() && set->bytes() == bytes;
+  };
+  const bool fits = bytes <= backend->free_bytes() / 2;
+  if (!fits && std::none_of(data_sets.begin(), data_sets.end(), has_its_size)) return nullptr;
+  const uint64_t content = fingerprint(data);
+  const auto found = std::find_if(data_sets.begin(), data_sets.end(),
+                                  [&](const std::unique_ptr<ResidentData>& set) {
+                                    return has_its_size(set) && set->fingerprint() == content;
+                                  });
+  if (found != data_sets.end()) {
+    std::rotate(found, found + 1, data_sets.end());
+    return data_sets.back().get();
+  }
+  if (!fits) return nullptr;
+  if (data_sets.size() == kMostDataSets) drop_data_set(0);
+  data_sets.push_back(std::make_unique<ResidentData>(*backend, data, content, ++data_sets_made));
+  return data_sets.back().get();
 }
 
 void Trainer::Impl::copy_single_losses(const Plan& plan, int64_t first, int64_t samples,

@@ -19,8 +19,12 @@
 #include "graph/loss_targets.h"
 #include "graph/model.h"
 #include "plan/plan.h"
+#include "plan/tuner.h"
 #include "run/executor.h"
 #include "tanul/trainer.h"
+#include "train/init.h"
+#include "train/resident_data.h"
+#include "train/stats_queue.h"
 
 namespace tanul {
 
@@ -29,7 +33,10 @@ void check_options(const TrainerOptions& options);
 // … for a group that matches no parameter, or groups that freeze all of them.
 void check_groups(const Model& model, const TrainerOptions& options);
 
-PlanOptions plan_options(Backend& backend, const TrainerOptions& options);
+// `tuner` may be null.
+PlanOptions plan_options(Backend& backend, const TrainerOptions& options, Tuner* tuner);
+// Null where the options, or the device, let the order of implementations decide.
+std::unique_ptr<Tuner> make_tuner(Backend& backend, const TrainerOptions& options);
 
 // Throws Error{out_of_memory} with the largest batch that fits, where the device has less memory left than
 // a plan needs.
@@ -46,18 +53,16 @@ struct PlanKey {
   PortTypes samples;
   PortTypes targets;
   Accumulation accumulation = Accumulation::none;
+  int64_t data_set =
+      0;  // ResidentData::id of what batches are taken from; 0: the host puts them in
   bool operator==(const PlanKey&) const = default;
-};
-
-// {sum, divisor, correct, counted} of each loss, in the order of Model::losses().
-struct StepStats {
-  std::array<std::array<float, 4>, kMostPorts> of_loss{};
-  float penalty = 0;  // of l1 and l2
 };
 
 struct Trainer::Impl {
   // Plans kept for batch sizes other than the usual ones (a last batch, a prediction).
   static constexpr size_t kMostPlans = 8;
+  // Data sets that lie on the device at a time: training, validation, test, and one for who looks at more.
+  static constexpr size_t kMostDataSets = 4;
   static constexpr int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
   Model model;
@@ -69,6 +74,7 @@ struct Trainer::Impl {
   std::vector<TargetForms> target_forms;             // of each loss
   std::string why_not_gpu;
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Tuner> tuner;
 
   // Persistent memory: the StepBlock, then parameters, state and constants by name.
   struct Slot {
@@ -91,6 +97,10 @@ struct Trainer::Impl {
   Plan* first_plan = nullptr;      // the one that plan() describes
   std::optional<Keeping> keeping;  // with Memory::low: chosen for the first plan, used by all
 
+  std::vector<std::unique_ptr<ResidentData>> data_sets;  // on the device; the one used last is last
+  int64_t data_sets_made = 0;
+  std::unique_ptr<StatsQueue> queue;
+
   std::vector<int64_t> order;  // of the epoch that runs
   int64_t steps = 0;
   int64_t epochs = 0;
@@ -111,6 +121,7 @@ struct Trainer::Impl {
     const Device device = find_device(options.device, &why_not_gpu);
     if (options.device != "auto") why_not_gpu.clear();
     backend = open_backend(device, options.threads);
+    tuner = make_tuner(*backend, options);
     options.threads = backend->threads();
     for (const Model::Impl::Loss& loss : model.impl().losses) {
       ignore_index.push_back(ignored_label(model.impl(), loss));
@@ -123,11 +134,12 @@ struct Trainer::Impl {
     }
     PlanKey key{!losses.empty(), options.batch, PortTypes(DType::u8), default_targets(model)};
     if (key.is_training && options.accumulate > 1) key.accumulation = Accumulation::apply;
-    auto plan = std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options));
+    const PlanOptions chosen = plan_options(*backend, options, tuner.get());
+    auto plan = std::make_unique<Plan>(model, graph_options(key), chosen);
     keeping = plan->keeping();
-    check_memory(*backend, model, graph_options(key), plan_options(*backend, options),
-                 plan->info());
+    check_memory(*backend, model, graph_options(key), chosen, plan->info());
     allocate_persistent(*plan);
+    queue = std::make_unique<StatsQueue>(*backend, losses.size(), options.steps_ahead);
     initialize_all();
     first_plan = &keep(key, std::move(plan));
   }
@@ -140,6 +152,15 @@ struct Trainer::Impl {
     result.targets = key.targets;
     result.accumulation = key.accumulation;
     if (key.is_training) result.keeping = keeping;
+    if (key.data_set == 0) return result;
+    const ResidentData& data = data_set(key.data_set);
+    result.resident_samples = data.size();
+    result.augmentation = options.augmentation;
+    result.seed = options.seed;
+    if (options.augmentation.is_on()) {
+      result.image_height = data.sample_shape()[1];
+      result.image_width = data.sample_shape()[2];
+    }
     return result;
   }
 
@@ -156,11 +177,11 @@ struct Trainer::Impl {
     for (ValueId id : plan.persistent_values()) {
       const Value& value = graph.value(id);
       std::vector<float> start = value.constant;
-      if (value.kind == ValueKind::state) {  // parameters are initialised later
-        const float fill = start.empty() ? 0.0f : start.front();
-        start.assign(static_cast<size_t>(value.shape.elems()), fill);
+      const auto elems = static_cast<size_t>(value.shape.elems());
+      if (value.kind == ValueKind::state && start.size() != elems) {
+        start.assign(elems, start.empty() ? 0.0f : start.front());
       }
-      if (start.empty()) continue;
+      if (start.empty()) continue;  // parameters are initialised later
       backend->copy_in(slot_data(value.name), start.data(), static_cast<int64_t>(start.size()) * 4);
     }
   }
@@ -192,7 +213,10 @@ struct Trainer::Impl {
   void initialize_all() {
     for (const ParameterInfo& info : model.parameters()) {
       Tensor weights(info.shape);
-      initialize(weights, info.init, options.seed, info.name, info.following_gain);
+      initialize(weights, info.init, options.seed, info.name, info.following_gain,
+                 [&](int64_t count, const std::function<void(int64_t)>& body) {
+                   backend->for_each_on_host(count, body);
+                 });
       write_parameter(info.name, weights);
     }
     start_normalizations();
@@ -211,9 +235,9 @@ struct Trainer::Impl {
     if (plan->scratch_bytes() > scratch.bytes()) {
       scratch.reset();
       scratch = DeviceMemory(*backend, plan->scratch_bytes());
-      for (CachedPlan& cached : plans) bind(*cached.plan);
+      for (CachedPlan& cached : plans) bind(cached.key, *cached.plan);
     }
-    bind(*plan);
+    bind(key, *plan);
     if (plans.size() >= kMostPlans) {
       const auto oldest = std::find_if(plans.begin(), plans.end(), [&](const CachedPlan& cached) {
         return cached.plan.get() != first_plan && cached.key.batch != options.batch;
@@ -225,13 +249,15 @@ struct Trainer::Impl {
   }
 
   // Evaluation looks at the averages of the weights where there are any.
-  void bind(Plan& plan) {
-    const bool is_training = plan.info().is_training;
+  void bind(const PlanKey& key, Plan& plan) {
     plan.bind(
-        [this, is_training](const std::string& name) {
-          return slot_data(is_training ? name : evaluated_name(name));
+        [&](const std::string& name) {
+          return slot_data(key.is_training ? name : evaluated_name(name));
         },
-        scratch.data(), block());
+        scratch.data(), block(),
+        [&](ValueId value) {
+          return data_set(key.data_set).address(plan.step_graph().data_set, value);
+        });
   }
   std::string evaluated_name(const std::string& name) const {
     const std::string average = name + ".ema";
@@ -242,8 +268,8 @@ struct Trainer::Impl {
     for (CachedPlan& cached : plans) {
       if (cached.key == key) return *cached.plan;
     }
-    return keep(key,
-                std::make_unique<Plan>(model, graph_options(key), plan_options(*backend, options)));
+    return keep(key, std::make_unique<Plan>(model, graph_options(key),
+                                            plan_options(*backend, options, tuner.get())));
   }
 
   // --- data against model (trainer_data.cpp) -----------------------------------------------------
@@ -268,19 +294,6 @@ struct Trainer::Impl {
     }
   }
 
-  StepStats stats_of(const Plan& plan) const {
-    StepStats stats;
-    for (size_t i = 0; i < losses.size(); ++i) {
-      backend->copy_out(stats.of_loss[i].data(), plan.address(plan.step_graph().losses[i].stats),
-                        sizeof stats.of_loss[i]);
-    }
-    const ValueId penalty = plan.step_graph().penalty;
-    if (penalty != kNoValue) {
-      backend->copy_out(&stats.penalty, plan.address(penalty), sizeof stats.penalty);
-    }
-    return stats;
-  }
-
   double lr_of_next_step() const {
     return static_cast<double>(learning_rate(options.optimizer)) *
            options.schedule.factor(steps, steps_per_epoch, options.epochs) * plateau.factor;
@@ -298,13 +311,19 @@ struct Trainer::Impl {
     return options.seed ^ (static_cast<uint64_t>(micro_batches) * 0x9E3779B97F4A7C15u);
   }
 
-  // One batch of training on what lies in the plan's inputs: a step, or a part of one. `lr` in place of
-  // the schedule's rate where it is not negative.
-  StepStats train_step(Plan& plan, Accumulation accumulation, double lr = -1) {
+  // Queues one batch of training: a step, or a part of one; its statistics come out of finish_step. The
+  // batch lies in the plan's inputs, or begins at `first` of the order of its data set. `lr` in place of the
+  // schedule's rate where it is not negative; `samples`: see QueuedStep.
+  void queue_step(Plan& plan, Accumulation accumulation, int64_t first, int64_t samples,
+                  double lr = -1) {
+    const double rate = lr >= 0 ? lr : lr_of_next_step();
     const StepBlock next{
-        seed_of_batch(), static_cast<uint64_t>(steps),
-        static_cast<float>(lr >= 0 ? lr : lr_of_next_step()),
-        static_cast<float>(options.schedule.momentum(steps, steps_per_epoch, options.epochs))};
+        seed_of_batch(),
+        static_cast<uint64_t>(steps),
+        static_cast<float>(rate),
+        static_cast<float>(options.schedule.momentum(steps, steps_per_epoch, options.epochs)),
+        first,
+        static_cast<uint32_t>(epochs)};
     backend->copy_in(block(), &next, sizeof next);
     run(plan);
     if (accumulation == Accumulation::gather) {
@@ -313,17 +332,43 @@ struct Trainer::Impl {
       ++steps;
       micro_batches = 0;
     }
-    const StepStats stats = stats_of(plan);
+    queue->push(plan, {steps, epochs, next.lr, rate, samples});
+  }
+
+  // The statistics of the step that was queued first.
+  StepStats finish_step() {
+    const QueuedStep step = queue->front();
+    const StepStats stats = queue->pop();
     for (size_t i = 0; i < losses.size(); ++i) {
       const float sum = stats.of_loss[i][0];
       if (stats.of_loss[i][1] == 0 || std::isfinite(sum)) continue;
       fail(Code::diverged,
            "the loss became {} in step {} (epoch {}, learning rate {:g}); a lower rate, warm-up or "
            "clip_norm may help, --stepwise shows the first layer that breaks",
-           sum, steps, epochs + 1, next.lr);
+           sum, step.step, step.epoch + 1, step.lr);
     }
     return stats;
   }
+
+  // Throws Error{diverged} where the loss scale has fallen as far as it can (trainer.cpp).
+  void check_loss_scale() const;
+  // How many steps of an epoch may be queued while the first of them has not been looked at.
+  size_t steps_ahead() const {
+    return backend->runs_behind() && !on_plan_step ? static_cast<size_t>(options.steps_ahead) : 0;
+  }
+
+  // --- data sets on the device (trainer_data.cpp) ------------------------------------------------
+
+  // `data` on the device: as it is there, or copied to it where it takes at most half of what is free. Null:
+  // the host makes the batches.
+  ResidentData* data_set_for(const DataView& data);
+  // Before a step of evaluation: its batch begins at place `first` of the order.
+  void take_from(int64_t first) {
+    const StepBlock next{options.seed, static_cast<uint64_t>(steps), 0, 0, first};
+    backend->copy_in(block(), &next, sizeof next);
+  }
+  ResidentData& data_set(int64_t id) const;
+  void drop_data_set(size_t at);
 
   // Puts `count` samples of `data` into the plan's inputs; those of training augmented.
   void load_batch(const Plan& plan, const DataView& data, const int64_t* positions, int64_t count,
@@ -370,8 +415,10 @@ struct Trainer::Impl {
     return Shown::as_they_are;
   }
 
-  PlanKey key_for(bool is_training, int64_t count, const DataView& data) const {
+  PlanKey key_for(bool is_training, int64_t count, const DataView& data,
+                  const ResidentData* on_device) const {
     PlanKey key{is_training, count, {}, {}};
+    if (on_device != nullptr) key.data_set = on_device->id();
     for (size_t i = 0; i < inputs.size(); ++i) key.samples[i] = data.sample_dtype(i);
     for (size_t i = 0; i < losses.size(); ++i) key.targets[i] = data.target_dtype(i);
     return key;

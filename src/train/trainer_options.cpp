@@ -10,15 +10,25 @@
 
 namespace tanul {
 
-PlanOptions plan_options(Backend& backend, const TrainerOptions& options) {
+std::unique_ptr<Tuner> make_tuner(Backend& backend, const TrainerOptions& options) {
+  if (!options.tune.value_or(backend.device().type != DeviceType::cpu)) return nullptr;
+  return std::make_unique<Tuner>(backend, tuning_folder());
+}
+
+PlanOptions plan_options(Backend& backend, const TrainerOptions& options, Tuner* tuner) {
   PlanOptions result;
   result.device = backend.device().type == DeviceType::cpu ? "cpu" : "cuda";
   result.threads = backend.threads();
   result.implementations = [&backend](OpKind kind) -> const ImplementationList& {
     return backend.implementations(kind);
   };
+  result.status_text = [&backend](int status) { return backend.status_text(status); };
+  result.architecture = backend.architecture();
   result.force = options.force;
   result.precise_convolutions = options.precise_convolutions;
+  result.precision = options.precision;
+  result.is_deterministic = options.deterministic;
+  result.tuner = tuner;
   return result;
 }
 
@@ -51,6 +61,7 @@ void check_options(const TrainerOptions& o) {
   check_range("ema_decay", o.ema_decay, 0, 0.99999994);
   check_range("lookahead k", static_cast<double>(o.lookahead.k), 0, 1e9);
   check_range("lookahead alpha", o.lookahead.alpha, 1e-9, 1);
+  check_range("steps_ahead", static_cast<double>(o.steps_ahead), 0, 1024);
   check_range("accumulate", static_cast<double>(o.accumulate), 1, 1 << 20);
   for (const ParameterGroup& group : o.groups) {
     check_range("lr_scale of a group", group.lr_scale, 0, kMost);
@@ -133,7 +144,8 @@ PlanInfo make_plan(const Model& model, const TrainerOptions& options, bool is_tr
   StepGraphOptions graph_options = training_options(options);
   graph_options.is_training = is_training;
   graph_options.targets = default_targets(model);
-  return Plan(model, graph_options, plan_options(*backend, options)).info();
+  const std::unique_ptr<Tuner> tuner = make_tuner(*backend, options);
+  return Plan(model, graph_options, plan_options(*backend, options, tuner.get())).info();
 }
 
 }  // namespace tanul

@@ -57,7 +57,8 @@ class LayerRun {
     PlanKey key{false, samples.shape()[0], PortTypes(samples.dtype()), default_targets(t_.model)};
     StepGraphOptions options = t_.graph_options(key);
     options.keep_layers = true;
-    plan_ = std::make_unique<Plan>(t_.model, options, plan_options(*t_.backend, t_.options));
+    plan_ = std::make_unique<Plan>(t_.model, options,
+                                   plan_options(*t_.backend, t_.options, t_.tuner.get()));
     memory_ = DeviceMemory(*t_.backend, plan_->scratch_bytes());
     // the weights themselves, not their averages
     plan_->bind([this](const std::string& name) { return t_.slot_data(name); }, memory_.data(),

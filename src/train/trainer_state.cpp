@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A trainer's weights and state as named tensors: what is saved, and what is accepted back.
 #include <algorithm>
+#include <cmath>
 #include <locale>
 #include <sstream>
 
@@ -60,6 +61,14 @@ Tensor Trainer::parameter_average(const std::string& name) const {
   return impl_->read(name + ".ema");
 }
 
+std::optional<LossScale> Trainer::loss_scale() const {
+  if (impl_->slots.count(kLossScaleName) == 0) return {};
+  const Tensor state = impl_->read(kLossScaleName);
+  const float* values = state.data<float>();
+  return LossScale{static_cast<double>(values[0]), static_cast<int64_t>(values[1]),
+                   static_cast<int64_t>(values[2])};
+}
+
 TensorFile Trainer::state(bool with_optimizer) const {
   TensorFile file;
   for (const std::string& name : impl_->slot_order) {
@@ -72,6 +81,12 @@ TensorFile Trainer::state(bool with_optimizer) const {
   }
   file.metadata["format"] = "tanul";
   file.metadata["model"] = impl_->model.name();
+  const PlanInfo& plan = impl_->first_plan->info();
+  file.metadata["precision"] = precision_name(plan.precision);
+  if (plan.precision != Precision::fp32) {
+    file.metadata["products_in_precision"] =
+        fmt::format("{} of {}", plan.products_in_precision, plan.products);
+  }
   file.metadata["normalized"] = impl_->is_normalized ? "1" : "0";
   if (with_optimizer) {
     file.metadata["seed"] = std::to_string(impl_->options.seed);
@@ -103,6 +118,20 @@ int64_t counter(const TensorFile& file, const std::string& key, int64_t otherwis
 
 }  // namespace
 
+namespace {
+
+// Anything else would make nonsense of every gradient.
+void check_loss_scale(const Tensor& state) {
+  const float* values = state.data<float>();
+  const bool is_scale = std::isfinite(values[0]) && values[0] > 0;
+  const auto is_count = [](float value) { return value >= 0 && std::floor(value) == value; };
+  if (is_scale && is_count(values[1]) && is_count(values[2])) return;
+  fail(Code::format, "tensor \"{}\" should be a scale above 0 and two counts, got {}, {}, {}",
+       kLossScaleName, values[0], values[1], values[2]);
+}
+
+}  // namespace
+
 void Trainer::load_state(const TensorFile& file) {
   Impl& t = *impl_;
   // Everything is looked at before anything is written.
@@ -118,6 +147,7 @@ void Trainer::load_state(const TensorFile& file) {
            tensor.shape().str(), dtype_name(tensor.dtype()), t.model.name(),
            slot->second.shape.str());
     }
+    if (name == kLossScaleName) check_loss_scale(tensor);
   }
   for (const std::string& name : t.slot_order) {
     const Impl::Slot& slot = t.slots.at(name);

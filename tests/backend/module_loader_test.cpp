@@ -34,6 +34,9 @@ TEST(ModuleLoader, LooksBesideTheLibraryAndNowhereElse) {
   EXPECT_EQ(module_paths(nullptr, "/opt/x/lib"),
             (std::vector<std::string>{"/opt/x/lib/libtanul-cuda.so",
                                       "/opt/x/lib/tanul/libtanul-cuda.so"}));
+  EXPECT_EQ(module_paths(nullptr, "/opt/x/bin"),
+            (std::vector<std::string>{"/opt/x/bin/libtanul-cuda.so", "/opt/x/lib/libtanul-cuda.so",
+                                      "/opt/x/lib/tanul/libtanul-cuda.so"}));
   EXPECT_EQ(module_paths("", "/opt/x/lib64").back(), "/opt/x/lib/tanul/libtanul-cuda.so");
   EXPECT_EQ(module_paths("/a/other.so", "/opt/x/lib"), (std::vector<std::string>{"/a/other.so"}));
   EXPECT_TRUE(module_paths(nullptr, "").empty());

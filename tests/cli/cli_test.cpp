@@ -340,6 +340,43 @@ TEST_F(Cli, OverridesReachTheRun) {
   EXPECT_TRUE(m.at("validation_loss").is_null());
 }
 
+// The fixture trains on the CPU: what cannot be had is said, and the run folder remembers what was asked.
+TEST_F(Cli, PrecisionIsNeverSilent) {
+  const std::string said = "precision bf16 asked; this CPU backend computes in fp32\n";
+  const Outcome outcome = train("run", {"--epochs", "1", "--set", "train.precision=bf16", "--set",
+                                        "train.deterministic=false"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("a step\n" + said + "deterministic = false: no step"),
+            std::string::npos)
+      << outcome.out;
+  const std::string config = folder_.read("run/config.toml");
+  EXPECT_NE(config.find("precision = \"bf16\"\ndeterministic = false\n"), std::string::npos)
+      << config;
+  const json units = json::parse(folder_.read("run/summary.json")).at("precision");
+  EXPECT_EQ(units.at("asked"), "bf16");
+  EXPECT_EQ(units.at("products_in_precision"), 0);
+  EXPECT_GT(units.at("products"), 0);
+  EXPECT_EQ(units.at("deterministic"), false);
+  EXPECT_TRUE(units.at("loss_scale").is_null());
+  EXPECT_NE(run({"eval", "run"}).out.find(said), std::string::npos);
+  EXPECT_NE(
+      run({"plan", "tiny.toml", "--device", "cpu", "--set", "train.precision=bf16"}).out.find(said),
+      std::string::npos);
+  EXPECT_EQ(run({"plan", "tiny.toml", "--device", "cpu"}).out.find("precision"), std::string::npos);
+  expect_refused({"plan", "tiny.toml", "--set", "train.precision=bf15"}, "did you mean \"bf16\"?");
+}
+
+TEST_F(Cli, Fp16SaysWhatBecameOfItsLossScale) {
+  const Outcome outcome =
+      train("run", {"--epochs", "1", "--stepwise", "--set", "train.precision=fp16"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("loss scale 65536 · no step left out\n"), std::string::npos)
+      << outcome.out;
+  const json units = json::parse(folder_.read("run/summary.json")).at("precision");
+  EXPECT_EQ(units.at("loss_scale"), 65536);
+  EXPECT_EQ(units.at("steps_left_out"), 0);
+}
+
 TEST_F(Cli, RunFoldersAreNeverOverwrittenUnasked) {
   ASSERT_EQ(train("run", {"--epochs", "1"}).code, 0);
   const std::string before = folder_.read("run/summary.json");
@@ -538,6 +575,13 @@ TEST_F(Cli, PlanShowsEveryLayerAndTheTotals) {
   ASSERT_EQ(steps.code, 0) << steps.err;
   EXPECT_NE(steps.out.find("conv2d_bwd_weights"), std::string::npos) << steps.out;
   EXPECT_NE(steps.out.find("8x4x8x8"), std::string::npos) << steps.out;
+  EXPECT_EQ(steps.out.find("tuned: "), std::string::npos) << steps.out;
+  for (const char* view : {"--why", "--steps"}) {  // measured once, then kept
+    const Outcome tuned = run({"plan", "tiny.toml", "--why", view, "--set", "train.tune=true"});
+    ASSERT_EQ(tuned.code, 0) << tuned.err;
+    EXPECT_NE(tuned.out.find("  tuned: "), std::string::npos) << tuned.out;
+    EXPECT_NE(tuned.out.find(" ms, "), std::string::npos) << tuned.out;
+  }
   // Both settings of memory are priced, whichever is chosen.
   const std::string price = outcome.out.substr(outcome.out.find("memory = \"low\": "));
   EXPECT_NE(price.find(" % less) for "), std::string::npos) << price;
@@ -557,6 +601,8 @@ TEST_F(Cli, InfoIsJsonToo) {
     EXPECT_TRUE(info.contains(key)) << key;
   }
   EXPECT_NE(run({"info"}).out.find("BLAS"), std::string::npos);
+  EXPECT_NE(run({"info"}).out.find("cpu: products in fp32\n"), std::string::npos);
+  EXPECT_EQ(info.at("devices").at(0).at("precisions"), std::vector<std::string>{"fp32"});
 }
 
 // Modules that cannot be used, each with its reason: the tool trains on the CPU and says so in its first

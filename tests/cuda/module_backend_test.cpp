@@ -90,19 +90,94 @@ TEST_F(FakeDevice, CopiesOfAnySizeComeBack) {
   }
 }
 
-// Two slots: the third write waits for the first copy, and none overtakes another.
+// There are so many slots: the next write waits for the first copy, and none overtakes another.
 TEST_F(FakeDevice, WritesInARowKeepTheirOrder) {
   const auto backend = open_backend({DeviceType::cuda, 0}, 0);
-  const DeviceMemory memory(*backend, 7 * 64);
-  for (int i = 0; i < 7; ++i) {
+  constexpr int kWrites = 40;
+  const DeviceMemory memory(*backend, kWrites * 64);
+  for (int i = 0; i < kWrites; ++i) {
     std::byte* at = memory.data() + 64 * i;
     std::memset(backend->begin_write(at, 64), i + 1, 64);
     backend->end_write(at, 64);
   }
-  std::vector<char> host(7 * 64);
-  backend->copy_out(host.data(), memory.data(), 7 * 64);
-  for (int i = 0; i < 7; ++i) EXPECT_EQ(host[static_cast<size_t>(64 * i + 63)], i + 1);
-  EXPECT_EQ(fake_.calls_of("cudaMallocHost"), 2);
+  std::vector<char> host(kWrites * 64);
+  backend->copy_out(host.data(), memory.data(), kWrites * 64);
+  for (int i = 0; i < kWrites; ++i) EXPECT_EQ(host[static_cast<size_t>(64 * i + 63)], i + 1);
+  EXPECT_EQ(fake_.calls_of("cudaMallocHost"), 16);
+}
+
+// Large inputs cross on a stream of their own, into staging that the steps' stream copies from: neither may
+// overtake the other. y = sum of i x_i, without a wait of the host.
+TEST_F(FakeDevice, LargeInputsCrossBesideTheSteps) {
+  const auto backend = open_backend({DeviceType::cuda, 0}, 0);
+  constexpr int64_t kElems = 20000;
+  constexpr int kWrites = 12;
+  const DeviceMemory x(*backend, 4 * kElems), y(*backend, 4 * kElems);
+  const int64_t free = backend->free_bytes();
+  float sum = 0;
+  for (int i = 1; i <= kWrites; ++i) {
+    auto* to = static_cast<float*>(backend->begin_write(x.data(), 4 * kElems));
+    for (int64_t k = 0; k < kElems; ++k) to[k] = static_cast<float>(i + k % 8);
+    backend->end_write(x.data(), 4 * kElems);
+    backend->begin_step();
+    EXPECT_EQ(
+        launch_multiply_add(backend->stream(), x.data(), y.data(), kElems, static_cast<float>(i)),
+        0);
+    backend->end_step();
+    sum += static_cast<float>(i * i);
+  }
+  EXPECT_EQ(fake_.calls_of("cudaStreamSynchronize"), 0);
+  EXPECT_EQ(free - backend->free_bytes(), 2 * 131072);  // staging
+  std::vector<float> host(kElems);
+  backend->copy_out(host.data(), y.data(), 4 * kElems);
+  for (int64_t k = 0; k < kElems; ++k) {
+    ASSERT_EQ(host[static_cast<size_t>(k)],
+              sum + static_cast<float>(k % 8) * (kWrites * (kWrites + 1) / 2));
+  }
+}
+
+TEST_F(FakeDevice, StagingLeavesMemoryThatMayBeNeeded) {
+  const auto backend = open_backend({DeviceType::cuda, 0}, 0);
+  const int64_t bytes = int64_t{30} << 20;  // in slots of 32 MiB: more than a quarter
+  const DeviceMemory x(*backend, bytes);
+  const int64_t free = backend->free_bytes();
+  for (int i = 0; i < 3; ++i) {
+    std::memset(backend->begin_write(x.data(), bytes), i, static_cast<size_t>(bytes));
+    backend->end_write(x.data(), bytes);
+  }
+  EXPECT_EQ(backend->free_bytes(), free);
+  char last = 0;
+  backend->copy_out(&last, x.data() + bytes - 1, 1);
+  EXPECT_EQ(last, 2);
+}
+
+TEST_F(FakeDevice, ReadbacksHoldWhatWasThereWhenTheyWereQueued) {
+  const auto backend = open_backend({DeviceType::cuda, 0}, 0);
+  const DeviceMemory memory(*backend, 8);
+  std::vector<std::unique_ptr<Readback>> reads;
+  for (int32_t i = 0; i < 5; ++i) {
+    const int32_t values[] = {i, 10 * i};
+    backend->copy_in(memory.data(), values, 8);
+    reads.push_back(backend->make_readback(8));
+    reads.back()->copy(4, memory.data(), 4);
+    reads.back()->copy(0, memory.data() + 4, 4);
+    reads.back()->end();
+  }
+  EXPECT_EQ(fake_.calls_of("cudaStreamSynchronize"), 0);
+  for (int32_t i = 0; i < 5; ++i) {
+    int32_t values[2];
+    std::memcpy(values, reads[static_cast<size_t>(i)]->wait(), 8);
+    EXPECT_EQ(values[0], 10 * i);
+    EXPECT_EQ(values[1], i);
+  }
+}
+
+// One that nobody waits for, in front of which nothing has run yet.
+TEST_F(FakeDevice, AReadbackMayBeDropped) {
+  const auto backend = open_backend({DeviceType::cuda, 0}, 0);
+  const DeviceMemory memory(*backend, 8);
+  const auto read = backend->make_readback(8);
+  read->copy(0, memory.data(), 8);
 }
 
 TEST_F(FakeDevice, ReplayIsTheWalk) {
@@ -183,18 +258,19 @@ TEST(WithoutUsableGpu, EachReasonIsToldApart) {
             "PTX of compute_90");
 }
 
-TEST(HasCodeFor, CodeRunsOnItsFamilyAndPtxOnWhatIsNewer) {
-  const int32_t built[] = {75, 86, 120};
-  const cuda::Parts without_ptx{nullptr, "", built, 3, 0, nullptr};
-  EXPECT_TRUE(cuda::has_code_for(without_ptx, 7, 5));
-  EXPECT_TRUE(cuda::has_code_for(without_ptx, 8, 9));
-  EXPECT_FALSE(cuda::has_code_for(without_ptx, 8, 0));
-  EXPECT_FALSE(cuda::has_code_for(without_ptx, 9, 0));
-  EXPECT_TRUE(cuda::has_code_for(without_ptx, 12, 1));
-  const cuda::Parts with_ptx{nullptr, "", built, 3, 86, nullptr};
-  EXPECT_TRUE(cuda::has_code_for(with_ptx, 9, 0));
-  EXPECT_TRUE(cuda::has_code_for(with_ptx, 11, 0));
-  EXPECT_FALSE(cuda::has_code_for(with_ptx, 8, 0));
+TEST(ArchitectureFor, CodeRunsOnItsFamilyAndPtxOnWhatIsNewer) {
+  const int32_t built[] = {75, 80, 86, 120};
+  const cuda::Parts without_ptx{nullptr, "", built, 4, 0, nullptr};
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 7, 5), 75);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 8, 9), 86);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 8, 0), 80);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 7, 0), 0);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 9, 0), 0);
+  EXPECT_EQ(cuda::architecture_for(without_ptx, 12, 1), 120);
+  // PTX of an old architecture has no more in it than that architecture had.
+  const cuda::Parts with_ptx{nullptr, "", built, 1, 75, nullptr};
+  EXPECT_EQ(cuda::architecture_for(with_ptx, 9, 0), 75);
+  EXPECT_EQ(cuda::architecture_for(with_ptx, 7, 0), 0);
 }
 
 // --- the fake device sees what it is there for ----------------------------------------------------

@@ -369,19 +369,32 @@ auto atomicCAS(A address, T expected, U value) {
 
 namespace tanul::cuda {
 
-// Four neighbours of a shared array; `i` is a multiple of 4. See kernels/cuda/vector.h.
-template <int64_t kCount>
-float4 load4(emulation::SharedArray<float, kCount>& array, int64_t i) {
-  if (i % 4 != 0) emulation::fault("load4 of %s[%lld]", array.name(), static_cast<long long>(i));
-  return {array[i], array[i + 1], array[i + 2], array[i + 3]};
+// Neighbours of a shared array; `i` is a multiple of their number. See kernels/cuda/vector.h.
+template <typename T, int64_t kCount>
+void check_vector(const char* function, const emulation::SharedArray<T, kCount>& array, int64_t i,
+                  int elems) {
+  if (i % elems == 0) return;
+  emulation::fault("%s of %s[%lld]", function, array.name(), static_cast<long long>(i));
 }
-template <int64_t kCount>
-void store4(emulation::SharedArray<float, kCount>& array, int64_t i, float4 v) {
-  if (i % 4 != 0) emulation::fault("store4 of %s[%lld]", array.name(), static_cast<long long>(i));
+template <typename T, int64_t kCount>
+auto load4(emulation::SharedArray<T, kCount>& array, int64_t i) {
+  check_vector("load4", array, i, 4);
+  using Vector = std::conditional_t<std::is_same_v<T, float>, float4, uint4>;
+  return Vector{array[i], array[i + 1], array[i + 2], array[i + 3]};
+}
+template <typename T, int64_t kCount, typename Vector>
+void store4(emulation::SharedArray<T, kCount>& array, int64_t i, Vector v) {
+  check_vector("store4", array, i, 4);
   array[i] = v.x;
   array[i + 1] = v.y;
   array[i + 2] = v.z;
   array[i + 3] = v.w;
+}
+template <int64_t kCount>
+void store2(emulation::SharedArray<uint32_t, kCount>& array, int64_t i, uint2 v) {
+  check_vector("store2", array, i, 2);
+  array[i] = v.x;
+  array[i + 1] = v.y;
 }
 
 }  // namespace tanul::cuda

@@ -10,8 +10,12 @@
 #include "core/format.h"
 #include "emulation/grid.h"
 #include "kernels/cuda/api.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/kernel.h"
+#include "kernels/cuda/last_error.h"
 #include "kernels/cuda/ops.h"
+#include "support/fake_cublaslt.h"
+#include "support/fake_cudnn.h"
 #include "support/host_memory_device.h"
 
 namespace tanul::test {
@@ -59,14 +63,26 @@ int queue_fill(void* memory, int byte, size_t bytes, cuda::StreamHandle) {
   return 0;
 }
 
-class EmulatedCudaDevice : public HostMemoryDevice {
+const cuda::LibraryTables& find_libraries() {
+  static const cuda::LibraryTables tables{&FakeCublasLt::table(), &FakeCudnn::table()};
+  return tables;
+}
+
+class EmulatedCudaDevice : public HostMemoryDevice, LibraryHost {
  public:
   EmulatedCudaDevice() {
     api_.launch = queue_launch;
     api_.copy = queue_copy;
     api_.fill = queue_fill;
   }
+  ~EmulatedCudaDevice() override { enter(); }
   const char* name() const override { return "Cuda"; }
+  void enter() override {
+    cublaslt_.make_active();
+    cudnn_.make_active();
+    cuda::set_entered_device(&device_);
+    error_.clear();
+  }
   const ImplementationList& implementations(OpKind kind) const override {
     return cuda::implementations(kind);
   }
@@ -76,24 +92,36 @@ class EmulatedCudaDevice : public HostMemoryDevice {
                                : threads == 2 ? Order::reversed
                                               : Order::shuffled);
     queued.clear();
-    error_.clear();
-    cuda::Queue queue{&api_, nullptr};
+    cuda::Queue queue{&api_, nullptr, &device_};
     if (const int status = implementation.launch(reinterpret_cast<Stream*>(&queue), args)) {
+      if (status == cuda::kLibraryError) error_ = cuda::last_error();
       return status;
     }
     try {
       for (const auto& work : queued) work();
     } catch (const cuda::emulation::Fault& fault) {
       error_ = fault.what();
-      return kLaunchFailure;
     }
-    return 0;
+    return error_.empty() ? 0 : kLaunchFailure;
   }
   std::string last_error() const override { return error_; }
 
  private:
+  bool begin_call(const char*) override { return false; }
+  void refuse_capture(const char*) override {}
+  bool queue_work(void*, const char*, std::function<void()> work) override {
+    queued.push_back(std::move(work));
+    return true;
+  }
+  void break_rule(const std::string& what) override {
+    if (error_.empty()) error_ = what;
+  }
+
   cuda::Api api_{};
   std::string error_;
+  FakeCublasLt cublaslt_{*this};
+  FakeCudnn cudnn_{*this};
+  cuda::Device device_{&api_, 0, 9, 0, find_libraries};  // gone before its libraries are
 };
 
 }  // namespace

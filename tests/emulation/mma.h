@@ -23,6 +23,27 @@ inline uint32_t to_bf16(float x) {
   return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
 }
 
+// cvt.rn.f16.f32: 10 bits behind the point, ties to even; multiples of 2^-24 below 2^-14; infinite from half
+// way beyond 65504 on.
+inline uint32_t to_fp16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+  if (std::isnan(x)) return 0x7fffu;
+  if (std::abs(x) >= 65520.0f) return sign | 0x7c00u;
+  if (std::abs(x) < 0x1p-14f) {
+    return sign | static_cast<uint32_t>(std::nearbyint(std::abs(x) * 0x1p24f));
+  }
+  return sign | (size + 0xfffu + (size >> 13 & 1) - (112u << 23)) >> 13;
+}
+inline float from_fp16(uint32_t half) {
+  const auto exponent = static_cast<int>(half >> 10 & 0x1f);
+  const auto fraction = static_cast<float>(half & 0x3ffu);
+  const float size = exponent == 31  ? (fraction == 0 ? INFINITY : NAN)
+                     : exponent == 0 ? std::ldexp(fraction, -24)
+                                     : std::ldexp(fraction + 1024, exponent - 25);
+  return (half & 0x8000u) != 0 ? -size : size;
+}
+
 // The registers of a lane.
 struct MmaLane {
   uint32_t a[4], b[2];
@@ -32,12 +53,17 @@ struct MmaLane {
 // sums += a b, elements taken from the lanes by a_of(lanes, row, k) and b_of(lanes, k, column).
 template <int kDepth, typename A, typename B>
 void mma_of_warp(void* const* lanes, const A& a_of, const B& b_of) {
+  float a[16][kDepth], b[8][kDepth];
+  for (int k = 0; k < kDepth; ++k) {
+    for (int row = 0; row < 16; ++row) a[row][k] = a_of(lanes, row, k);
+    for (int column = 0; column < 8; ++column) b[column][k] = b_of(lanes, k, column);
+  }
   for (int row = 0; row < 16; ++row) {
     for (int column = 0; column < 8; ++column) {
       // Row `row`, column `column` is register row / 8 * 2 + column % 2 of lane row % 8 * 4 + column / 2.
       auto& owner = *static_cast<MmaLane*>(lanes[row % 8 * 4 + column / 2]);
       float& sum = owner.sums[row / 8 * 2 + column % 2];
-      for (int k = 0; k < kDepth; ++k) sum += a_of(lanes, row, k) * b_of(lanes, k, column);
+      for (int k = 0; k < kDepth; ++k) sum += a[row][k] * b[column][k];
     }
   }
 }
@@ -57,7 +83,7 @@ inline void run_mma(const char* name, const uint32_t (&a)[4], const uint32_t (&b
 inline void mma_tf32(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4],
                      const Place& place = Place::current()) {
   run_mma(
-      "mma.m16n8k8", a, b, sums,
+      "mma.m16n8k8.tf32", a, b, sums,
       [](void* const* lanes, uint32_t) {
         mma_of_warp<8>(
             lanes,
@@ -72,26 +98,34 @@ inline void mma_tf32(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sum
       place);
 }
 
+// Half k % 2 of a register holds the bits of step k: the 16 bits of a bf16 are the upper ones of a float.
+inline float bf16_half(uint32_t word, int k) {
+  return std::bit_cast<float>(k % 2 == 0 ? word << 16 : word & 0xffff0000u);
+}
+inline float fp16_half(uint32_t word, int k) {
+  return from_fp16(k % 2 == 0 ? word & 0xffffu : word >> 16);
+}
+
+template <float kHalf(uint32_t word, int k)>
+void mma_of_halves(void* const* lanes, uint32_t) {
+  mma_of_warp<16>(
+      lanes,
+      [](void* const* all, int row, int k) {
+        const MmaLane& lane = mma_lane(all, row % 8 * 4 + k % 8 / 2);
+        return kHalf(lane.a[row / 8 + k / 8 * 2], k);
+      },
+      [](void* const* all, int k, int column) {
+        return kHalf(mma_lane(all, column * 4 + k % 8 / 2).b[k / 8], k);
+      });
+}
+
 inline void mma_bf16(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4],
                      const Place& place = Place::current()) {
-  run_mma(
-      "mma.m16n8k16", a, b, sums,
-      [](void* const* lanes, uint32_t) {
-        // Half k % 2 of a register holds the bits of a bf16.
-        const auto half = [](uint32_t word, int k) {
-          return std::bit_cast<float>(k % 2 == 0 ? word << 16 : word & 0xffff0000u);
-        };
-        mma_of_warp<16>(
-            lanes,
-            [&](void* const* all, int row, int k) {
-              const MmaLane& lane = mma_lane(all, row % 8 * 4 + k % 8 / 2);
-              return half(lane.a[row / 8 + k / 8 * 2], k);
-            },
-            [&](void* const* all, int k, int column) {
-              return half(mma_lane(all, column * 4 + k % 8 / 2).b[k / 8], k);
-            });
-      },
-      place);
+  run_mma("mma.m16n8k16.bf16", a, b, sums, mma_of_halves<bf16_half>, place);
+}
+inline void mma_fp16(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4],
+                     const Place& place = Place::current()) {
+  run_mma("mma.m16n8k16.f16", a, b, sums, mma_of_halves<fp16_half>, place);
 }
 
 }  // namespace tanul::cuda::emulation

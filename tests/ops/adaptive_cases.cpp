@@ -23,6 +23,10 @@ Setting of_gradient(const Fill& gradient) { return {{40}, gradient, {}, absent()
 Setting of_weights(const Fill& weights) { return {{5, 7}, {}, weights, absent()}; }
 const Setting kClipped{{5, 7}, {}, {}, {{2}, list({123, 0.125})}};
 
+// Loss scaling (loss_scaled.h): the first two steps were left out; and all are, whatever the gradient.
+const Setting kScaled{{5, 7}, {}, {}, {{4}, list({123, 0.125, 1, 2})}};
+const Setting kLeftOut{{5, 7}, list({NAN}), {}, {{4}, list({NAN, 0, 0, 2})}};
+
 // w, g, `states`, clip; the states start as given.
 template <typename P>
 OpCase update(const std::string& why, OpKind kind, const P& params, const Setting& setting,
@@ -94,6 +98,8 @@ void add_elementwise(std::vector<OpCase>& cases) {
       adagrad("that starts above 0", {0, 1e-10f, 0, 1}, {}, list({0.1})),
       adagrad("of zero gradients: no division by 0", {0, 1e-10f, 0, 1}, kNoGradient),
       adagrad("with clipping", {0, 1e-6f, 0.1f, 0.5f}, kClipped),
+      adagrad("with a scaled loss", {0.05f, 1e-6f, 0.1f, 0.5f}, kScaled),
+      adagrad("left out", {0.05f, 1e-6f, 0.1f, 0.5f}, kLeftOut),
       adagrad("of several tiles", {0.01f, 1e-10f, 0.01f, 1}, kTiles),
       // rho, eps, weight decay, lr scale
       adadelta("plain", {0.9f, 1e-6f, 0, 1}),
@@ -102,6 +108,8 @@ void add_elementwise(std::vector<OpCase>& cases) {
       adadelta("of tiny gradients: eps counts", {0.9f, 1e-3f, 0, 1},
                of_gradient({Fill::normal, 1e-4, {}})),
       adadelta("with clipping", {0.9f, 1e-6f, 0, 1}, kClipped),
+      adadelta("with a scaled loss", {0.9f, 1e-6f, 0.1f, 1}, kScaled),
+      adadelta("left out", {0.9f, 1e-6f, 0.1f, 1}, kLeftOut),
       adadelta("of several tiles", {0.9f, 1e-6f, 0.01f, 1}, kTiles),
       // alpha, eps, momentum, weight decay, lr scale
       rmsprop("plain", {0.99f, 1e-8f, 0, 0, 1}, false),
@@ -112,12 +120,16 @@ void add_elementwise(std::vector<OpCase>& cases) {
               of_gradient(list({1}))),
       rmsprop("of zero gradients", {0.9f, 1e-8f, 0.9f, 0, 1}, true, kNoGradient),
       rmsprop("with clipping", {0.9f, 1e-8f, 0.9f, 0, 1}, false, kClipped),
+      rmsprop("with a scaled loss", {0.9f, 1e-8f, 0.9f, 0.1f, 1}, true, kScaled),
+      rmsprop("left out", {0.9f, 1e-8f, 0.9f, 0.1f, 1}, true, kLeftOut),
       rmsprop("of several tiles", {0.9f, 1e-8f, 0.9f, 0.01f, 1}, true, kTiles),
       // beta1, beta2, eps, weight decay, lr scale
       adamax("plain", {0.9f, 0.999f, 1e-8f, 0, 1}),
       adamax("with weight decay", {0.9f, 0.9f, 1e-8f, 0.1f, 0.5f}),
       adamax("of zero gradients: eps divides", {0.9f, 0.999f, 1e-8f, 0, 1}, kNoGradient),
       adamax("with clipping", {0.9f, 0.999f, 1e-8f, 0, 1}, kClipped),
+      adamax("with a scaled loss", {0.9f, 0.999f, 1e-8f, 0.1f, 1}, kScaled),
+      adamax("left out", {0.9f, 0.999f, 1e-8f, 0.1f, 1}, kLeftOut),
       adamax("of several tiles", {0.9f, 0.999f, 1e-8f, 0.01f, 1}, kTiles),
       // beta1, beta2, eps, momentum decay, weight decay, lr scale, decoupled
       nadam("plain", {0.9f, 0.999f, 1e-8f, 0.004f, 0, 1, 0}),
@@ -127,6 +139,8 @@ void add_elementwise(std::vector<OpCase>& cases) {
       nadam("without momentum", {0, 0.9f, 1e-8f, 0.004f, 0, 1, 0}),
       nadam("of zero gradients", {0.9f, 0.999f, 1e-8f, 0.004f, 0, 1, 0}, kNoGradient),
       nadam("with clipping", {0.9f, 0.999f, 1e-8f, 0.004f, 0, 1, 0}, kClipped),
+      nadam("with a scaled loss", {0.9f, 0.999f, 1e-8f, 0.004f, 0.1f, 1, 0}, kScaled),
+      nadam("left out", {0.9f, 0.999f, 1e-8f, 0.004f, 0.1f, 1, 0}, kLeftOut),
       nadam("of several tiles", {0.9f, 0.999f, 1e-8f, 0.004f, 0.01f, 1, 1}, kTiles),
       // beta1, beta2, eps, weight decay, lr scale, decoupled
       radam("plain: rectified from step 6 on", {0.9f, 0.999f, 1e-8f, 0, 1, 0}),
@@ -135,12 +149,16 @@ void add_elementwise(std::vector<OpCase>& cases) {
       radam("with L2", {0.9f, 0.99f, 1e-8f, 0.1f, 1, 0}),
       radam("of zero gradients", {0.9f, 0.999f, 1e-8f, 0, 1, 0}, kNoGradient),
       radam("with clipping", {0.9f, 0.999f, 1e-8f, 0, 1, 0}, kClipped),
+      radam("with a scaled loss", {0.9f, 0.999f, 1e-8f, 0.1f, 1, 1}, kScaled),
+      radam("left out", {0.9f, 0.999f, 1e-8f, 0.1f, 1, 1}, kLeftOut),
       radam("of several tiles", {0.9f, 0.99f, 1e-8f, 0.01f, 1, 1}, kTiles),
       // beta1, beta2, weight decay, lr scale
       lion("plain", {0.9f, 0.99f, 0, 1}),
       lion("with weight decay and a scaled rate", {0.95f, 0.98f, 0.1f, 0.1f}),
       lion("of zero gradients: the sign of 0 is 0", {0.9f, 0.99f, 0, 1}, kNoGradient),
       lion("with clipping", {0.9f, 0.99f, 0, 1}, kClipped),
+      lion("with a scaled loss", {0.9f, 0.99f, 0.1f, 1}, kScaled),
+      lion("left out", {0.9f, 0.99f, 0.1f, 1}, kLeftOut),
       lion("of several tiles", {0.9f, 0.99f, 0.01f, 1}, kTiles),
   };
   cases.insert(cases.end(), more.begin(), more.end());
@@ -157,6 +175,8 @@ std::vector<OpCase> adaptive_cases() {
       lars("of zero gradients: only the decay", {0.9f, 0.02f, 0.1f, 1}, kNoGradient),
       lars("of nothing at all", {0.9f, 0.02f, 0, 1}, {{9}, kZero, kZero, absent()}),
       lars("with clipping: it cancels but for the decay", {0.9f, 0.02f, 0.01f, 0.5f}, kClipped),
+      lars("with a scaled loss", {0.9f, 0.02f, 0.01f, 0.5f}, kScaled),
+      lars("left out", {0.9f, 0.02f, 0.01f, 0.5f}, kLeftOut),
       lars("of one weight", {0.9f, 0.02f, 0.01f, 1}, kOne),
       lars("of several tiles", {0.9f, 0.02f, 0.01f, 1}, kTiles),
       lars("of squares beyond float", {0.9f, 0.02f, 0, 1}, of_gradient({Fill::normal, 1e30, {}})),
@@ -166,6 +186,8 @@ std::vector<OpCase> adaptive_cases() {
       lamb("of zero weights: ratio 1", {0.9f, 0.999f, 1e-6f, 0.01f, 1}, of_weights(kZero)),
       lamb("of zero gradients", {0.9f, 0.999f, 1e-6f, 0, 1}, kNoGradient),
       lamb("with clipping", {0.9f, 0.999f, 1e-6f, 0.01f, 1}, kClipped),
+      lamb("with a scaled loss", {0.9f, 0.999f, 1e-6f, 0.01f, 1}, kScaled),
+      lamb("left out", {0.9f, 0.999f, 1e-6f, 0.01f, 1}, kLeftOut),
       lamb("of one weight", {0.9f, 0.999f, 1e-6f, 0.01f, 1}, kOne),
       lamb("of several tiles", {0.9f, 0.999f, 1e-6f, 0.01f, 1}, kTiles),
       // momentum, eps, weight decay, lr scale, steps, nesterov, match_rms_adamw
@@ -179,6 +201,8 @@ std::vector<OpCase> adaptive_cases() {
       muon("of zero gradients: eps divides", {0.95f, 1e-7f, 0.1f, 1, 5, 1, 0},
            {{4, 3}, kZero, {}, absent()}),
       muon("with clipping", {0.95f, 1e-7f, 0, 1, 5, 1, 0}, kClipped),
+      muon("with a scaled loss", {0.95f, 1e-7f, 0.1f, 1, 5, 1, 0}, kScaled),
+      muon("left out", {0.95f, 1e-7f, 0.1f, 1, 5, 1, 0}, kLeftOut),
       muon("of several tiles", {0.95f, 1e-7f, 0.01f, 1, 2, 1, 0}, of_shape({40, 1000})),
       muon("of several tiles, tall", {0.95f, 1e-7f, 0.01f, 1, 2, 1, 0}, of_shape({1000, 40})),
   };
@@ -249,7 +273,7 @@ std::vector<RejectCase> adaptive_rejections() {
        OpKind::lars_update,
        lars_of(0.9f, 0),
        {w, w, w, none}},
-      {"lamb \"layer\": the clip scale is f32 [2], got f32 [5, 7]",
+      {"lamb \"layer\": the clip scale is f32 [2] or [4], got f32 [5, 7]",
        OpKind::lamb_update,
        Params::of(LambParams{0.9f, 0.999f, 1e-6f, 0, 1}),
        {w, w, w, w, w}},

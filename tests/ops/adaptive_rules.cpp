@@ -6,6 +6,7 @@
 
 #include "kernels/optim/optim.h"
 #include "ops/cases.h"
+#include "ops/loss_scaled.h"
 
 namespace tanul::test {
 
@@ -327,20 +328,25 @@ Bounds muon_bounds(const BoundArgs& a) {
   return bounds;
 }
 
+template <ReferenceOf kOf, BoundsOf kBounds, size_t kClip>
+Rule rule(OpKind kind) {
+  return {kind, loss_scaled<kOf, kClip>, loss_scaled_bounds<kBounds, kClip>};
+}
+
 }  // namespace
 
 std::vector<Rule> adaptive_rules() {
   return {
-      {OpKind::adagrad_update, adagrad, one_state},
-      {OpKind::adadelta_update, adadelta, two_states},
-      {OpKind::rmsprop_update, rmsprop, three_states},
-      {OpKind::adamax_update, adamax, two_states},
-      {OpKind::nadam_update, nadam, two_states},
-      {OpKind::radam_update, radam, two_states},
-      {OpKind::lion_update, lion, one_state},
-      {OpKind::lars_update, lars, one_state},
-      {OpKind::lamb_update, lamb, two_states},
-      {OpKind::muon_update, muon, muon_bounds},
+      rule<adagrad, one_state, 3>(OpKind::adagrad_update),
+      rule<adadelta, two_states, 4>(OpKind::adadelta_update),
+      rule<rmsprop, three_states, 5>(OpKind::rmsprop_update),
+      rule<adamax, two_states, 4>(OpKind::adamax_update),
+      rule<nadam, two_states, 4>(OpKind::nadam_update),
+      rule<radam, two_states, 4>(OpKind::radam_update),
+      rule<lion, one_state, 3>(OpKind::lion_update),
+      rule<lars, one_state, 3>(OpKind::lars_update),
+      rule<lamb, two_states, 4>(OpKind::lamb_update),
+      rule<muon, muon_bounds, 3>(OpKind::muon_update),
   };
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/optim/averaging.h"
 #include "ops/cases.h"
+#include "ops/loss_scaled.h"
 
 namespace tanul::test {
 
@@ -83,21 +84,26 @@ Bounds mean_bounds(const BoundArgs& a) {
   return {rounded(a.want[0], accumulate_mean(a.params, absolute(a.in), a.context)[0])};
 }
 
-OpCase ema_case(const std::string& why, float decay, const Shape& w) {
+// Loss scaling (loss_scaled.h): the first two steps were left out; and all are.
+const In kScaled{{4}, list({123, 0.125, 1, 2})};
+const In kLeftOut{{4}, list({NAN, 0, 0, 2})};
+
+OpCase ema_case(const std::string& why, float decay, const Shape& w, const In& clip = absent()) {
   return {"ema " + why,
           OpKind::ema_update,
           Params::of(EmaParams{decay}),
-          {{w, {}}, {w, {}}},
+          {{w, {}}, {w, {}}, clip},
           {},
           {{0, 0}},
           4,
           false};
 }
-OpCase lookahead_case(const std::string& why, int k, float alpha, const Shape& w) {
+OpCase lookahead_case(const std::string& why, int k, float alpha, const Shape& w,
+                      const In& clip = absent()) {
   return {"lookahead " + why,
           OpKind::lookahead_update,
           Params::of(LookaheadParams{k, alpha}),
-          {{w, {}}, {w, {}}},
+          {{w, {}}, {w, {}}, clip},
           {},
           {{0, 0}, {1, 1}},
           7,
@@ -147,6 +153,10 @@ std::vector<OpCase> averaging_cases() {
       ema_case("that forgets at once", 0, {9}),
       ema_case("of one weight", 0.5f, {1}),
       ema_case("of several tiles", 0.999f, {3, 16000}),
+      ema_case("with a scaled loss", 0.9f, {5, 7}, kScaled),
+      ema_case("left out", 0.9f, {5, 7}, kLeftOut),
+      lookahead_case("with a scaled loss: every third step that counts", 3, 0.5f, {5, 7}, kScaled),
+      lookahead_case("left out", 1, 0.5f, {5, 7}, kLeftOut),
       lookahead_case("every third step", 3, 0.5f, {5, 7}),
       lookahead_case("every step, all the way", 1, 1, {9}),
       lookahead_case("of one weight", 2, 0.8f, {1}),
@@ -191,6 +201,14 @@ std::vector<RejectCase> averaging_rejections() {
        OpKind::lookahead_update,
        Params::of(LookaheadParams{5, 0}),
        {w, w}},
+      {"ema \"layer\": what the check of the gradients found is f32 [4], got f32 [1]",
+       OpKind::ema_update,
+       Params::of(EmaParams{0.9f}),
+       {w, w, one}},
+      {"lookahead \"layer\": what the check of the gradients found is f32 [4], got f32 [5, 7]",
+       OpKind::lookahead_update,
+       Params::of(LookaheadParams{5, 0.5f}),
+       {w, w, w}},
       {"accumulate_add \"layer\": stats is f32 [4], got f32 [1]",
        OpKind::accumulate_add,
        {},
@@ -208,8 +226,9 @@ std::vector<RejectCase> averaging_rejections() {
 
 std::vector<Rule> averaging_rules() {
   return {
-      {OpKind::ema_update, ema, ema_bounds},
-      {OpKind::lookahead_update, lookahead, lookahead_bounds},
+      {OpKind::ema_update, loss_scaled<ema, 2, false>, loss_scaled_bounds<ema_bounds, 2>},
+      {OpKind::lookahead_update, loss_scaled<lookahead, 2, false>,
+       loss_scaled_bounds<lookahead_bounds, 2>},
       {OpKind::accumulate_add, accumulate_add, add_bounds},
       {OpKind::accumulate_mean, accumulate_mean, mean_bounds},
       {OpKind::accumulate_total, accumulate_total},

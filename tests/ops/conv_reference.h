@@ -158,38 +158,68 @@ Tensors conv_bwd_weights(const Params& params, const Tensors& in, const RefConte
 
 inline double count(int64_t n) { return static_cast<double>(n); }
 
-template <typename P>
+template <typename P, Precision kPrecision = Precision::fp32>
 Bounds bounds_conv_fwd(const BoundArgs& a) {
   P p = a.params.as<P>();
   const ActivationKind activation = plane_of(p).activation;
   plane_of(p).activation = ActivationKind::none;
-  const Tensors T = conv_fwd<P>(Params::of(p), absolute(a.in), a.context);
+  const auto sums = [&](const Tensors& in) { return conv_fwd<P>(Params::of(p), in, a.context)[0]; };
+  const RefTensor T = sums(absolute(a.in));
   const double n = count(a.in[1].shape.elems_from(1)) + 1;  // and the bias
-  return {through(activation, sum_bound(T[0], n), a.want[0])};
+  return {through(activation, product_bound(kPrecision, T, n, a.in, sums), a.want[0])};
 }
-template <typename P>
+template <typename P, Precision kPrecision = Precision::fp32>
 Bounds bounds_conv_bwd_data(const BoundArgs& a) {
-  const Tensors T = conv_bwd_data<P>(a.params, absolute(a.in), a.context);
+  const auto sums = [&](const Tensors& in) { return conv_bwd_data<P>(a.params, in, a.context)[0]; };
   const Shape& w = a.in[1].shape;
   const int64_t filters = w[0] / plane_of(a.params.as<P>()).groups;
-  return {sum_bound(T[0], count(filters * w.elems_from(2)))};
+  const RefTensor T = sums(absolute(a.in));
+  return {product_bound(kPrecision, T, count(filters * w.elems_from(2)), a.in, sums)};
 }
-template <typename P>
+template <typename P, Precision kPrecision = Precision::fp32>
 Bounds bounds_conv_bwd_weights(const BoundArgs& a) {
+  const auto sums = [&](const Tensors& in) {
+    return conv_bwd_weights<P>(a.params, in, a.context)[0];
+  };
   const Tensors T = conv_bwd_weights<P>(a.params, absolute(a.in), a.context);
   const Shape& dy = a.in[1].shape;
   const double n = count(dy[0] * dy.elems_from(2));
-  return {sum_bound(T[0], n), sum_bound(T[1], n)};
+  return {product_bound(kPrecision, T[0], n, a.in, sums), rounded_sum_bound(kPrecision, T[1], n)};
+}
+
+template <typename P>
+bool conv_keeps_integers(const Params& params) {
+  return keeps_integers(plane_of(params.as<P>()).activation);
+}
+
+// An implementation of one of the three steps whose products are of another precision than fp32.
+enum class ConvStep { fwd, bwd_data, bwd_weights };
+template <typename P, Precision kPrecision>
+ImplementationRule conv_products_in(ConvStep step, const char* implementation) {
+  switch (step) {
+    case ConvStep::fwd:
+      return {implementation, bounds_conv_fwd<P, kPrecision>, conv_keeps_integers<P>};
+    case ConvStep::bwd_data: return {implementation, bounds_conv_bwd_data<P, kPrecision>, always};
+    case ConvStep::bwd_weights: break;
+  }
+  return {implementation, bounds_conv_bwd_weights<P, kPrecision>, always};
 }
 
 template <typename P>
 std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
-  const auto keeps = [](const Params& params) {
-    return keeps_integers(plane_of(params.as<P>()).activation);
-  };
-  return {{fwd, conv_fwd<P>, bounds_conv_fwd<P>, keeps},
-          {bwd_data, conv_bwd_data<P>, bounds_conv_bwd_data<P>, always},
-          {bwd_weights, conv_bwd_weights<P>, bounds_conv_bwd_weights<P>, always}};
+  std::vector<Rule> rules = {
+      {fwd, conv_fwd<P>, bounds_conv_fwd<P>, conv_keeps_integers<P>},
+      {bwd_data, conv_bwd_data<P>, bounds_conv_bwd_data<P>, always},
+      {bwd_weights, conv_bwd_weights<P>, bounds_conv_bwd_weights<P>, always}};
+  for (int i = 0; i < 3; ++i) {
+    const auto step = static_cast<ConvStep>(i);
+    rules[static_cast<size_t>(i)].implementations = {
+        conv_products_in<P, Precision::tf32>(step, "mma_tf32"),
+        conv_products_in<P, Precision::bf16>(step, "mma_bf16"),
+        conv_products_in<P, Precision::fp16>(step, "mma_fp16"),
+        conv_products_in<P, Precision::tf32>(step, "cudnn_tf32")};
+  }
+  return rules;
 }
 
 }  // namespace tanul::test

@@ -8,7 +8,11 @@ namespace tanul::test {
 std::vector<Rule> conv2d_rules() {
   std::vector<Rule> rules = conv_rules<Conv2dParams>(OpKind::conv2d_fwd, OpKind::conv2d_bwd_data,
                                                      OpKind::conv2d_bwd_weights);
-  for (Rule& rule : rules) rule.implementations = winograd_rules(rule.kind);
+  for (Rule& rule : rules) {
+    for (const ImplementationRule& own : winograd_rules(rule.kind)) {
+      rule.implementations.push_back(own);
+    }
+  }
   return rules;
 }
 

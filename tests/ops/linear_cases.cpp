@@ -109,32 +109,40 @@ Tensors linear_bwd_weights_sgd(const Params& params, const Tensors& in, const Re
 
 double count(int64_t n) { return static_cast<double>(n); }
 
+template <Precision kPrecision = Precision::fp32>
 Bounds bounds_fwd(const BoundArgs& a) {
   LinearParams p = a.params.as<LinearParams>();
   const ActivationKind activation = p.activation;
   p.activation = ActivationKind::none;
-  const Tensors T = linear_fwd(Params::of(p), absolute(a.in), a.context);
+  const auto sums = [&](const Tensors& in) { return linear_fwd(Params::of(p), in, a.context)[0]; };
   const double n = count(a.in[0].shape[1]) + 1;  // and the bias
-  return {through(activation, sum_bound(T[0], n), a.want[0])};
+  const RefTensor T = sums(absolute(a.in));
+  return {through(activation, product_bound(kPrecision, T, n, a.in, sums), a.want[0])};
 }
+template <Precision kPrecision = Precision::fp32>
 Bounds bounds_bwd_data(const BoundArgs& a) {
-  const Tensors T = linear_bwd_data(a.params, absolute(a.in), a.context);
-  return {sum_bound(T[0], count(a.in[0].shape[1]))};
+  const auto sums = [&](const Tensors& in) { return linear_bwd_data(a.params, in, a.context)[0]; };
+  const RefTensor T = sums(absolute(a.in));
+  return {product_bound(kPrecision, T, count(a.in[0].shape[1]), a.in, sums)};
 }
+template <Precision kPrecision = Precision::fp32>
 Bounds bounds_bwd_weights(const BoundArgs& a) {
+  const auto sums = [&](const Tensors& in) {
+    return linear_bwd_weights(a.params, in, a.context)[0];
+  };
   const Tensors T = linear_bwd_weights(a.params, absolute(a.in), a.context);
   const double n = count(a.in[0].shape[0]);
-  return {sum_bound(T[0], n), sum_bound(T[1], n)};
+  return {product_bound(kPrecision, T[0], n, a.in, sums), rounded_sum_bound(kPrecision, T[1], n)};
 }
 // Those of the update, and the error of the gradient carried through it.
+template <Precision kPrecision = Precision::fp32>
 Bounds bounds_bwd_weights_sgd(const BoundArgs& a) {
   const LinearSgdParams& p = a.params.as<LinearSgdParams>();
   const Params gradient_params = Params::of(LinearParams{p.has_bias, ActivationKind::none});
   const Tensors xdy{a.in[0], a.in[1]};
-  const Tensors T = linear_bwd_weights(gradient_params, absolute(xdy), a.context);
-  const double n = count(a.in[0].shape[0]);
-  const std::vector<double> dw_error = sum_bound(T[0], n);
   const RefTensor dw = linear_bwd_weights(gradient_params, xdy, a.context)[0];
+  const Bounds errors = bounds_bwd_weights<kPrecision>({gradient_params, xdy, {dw}, a.context});
+  const std::vector<double>& dw_error = errors[0];
   Bounds bounds = error_bounds(OpKind::sgd_update, Params::of(p.sgd), {a.in[2], dw, a.in[3]},
                                {a.want[0], a.want[1]}, a.context);
   const auto wide = [](float value) { return static_cast<double>(value); };
@@ -147,8 +155,23 @@ Bounds bounds_bwd_weights_sgd(const BoundArgs& a) {
     bounds[0][i] += rounded * to_w * dw_error[i];
     if (has_velocity) bounds[1][i] += rounded * to_v * dw_error[i];
   }
-  bounds.push_back(sum_bound(T[1], n));
+  bounds.push_back(errors[1]);
   return bounds;
+}
+
+// The products of an implementation in another precision than fp32.
+template <Precision kPrecision>
+ImplementationRule products_in(OpKind kind, const char* implementation) {
+  const auto keeps = [](const Params& params) {
+    return keeps_integers(params.as<LinearParams>().activation);
+  };
+  switch (kind) {
+    case OpKind::linear_fwd: return {implementation, bounds_fwd<kPrecision>, keeps};
+    case OpKind::linear_bwd_data: return {implementation, bounds_bwd_data<kPrecision>, always};
+    case OpKind::linear_bwd_weights:
+      return {implementation, bounds_bwd_weights<kPrecision>, always};
+    default: return {implementation, bounds_bwd_weights_sgd<kPrecision>};
+  }
 }
 
 }  // namespace
@@ -251,10 +274,23 @@ std::vector<Rule> linear_rules() {
   const auto keeps = [](const Params& params) {
     return keeps_integers(params.as<LinearParams>().activation);
   };
-  return {{OpKind::linear_fwd, linear_fwd, bounds_fwd, keeps},
-          {OpKind::linear_bwd_data, linear_bwd_data, bounds_bwd_data, always},
-          {OpKind::linear_bwd_weights, linear_bwd_weights, bounds_bwd_weights, always},
-          {OpKind::linear_bwd_weights_sgd, linear_bwd_weights_sgd, bounds_bwd_weights_sgd}};
+  std::vector<Rule> rules = {
+      {OpKind::linear_fwd, linear_fwd, bounds_fwd<>, keeps},
+      {OpKind::linear_bwd_data, linear_bwd_data, bounds_bwd_data<>, always},
+      {OpKind::linear_bwd_weights, linear_bwd_weights, bounds_bwd_weights<>, always},
+      {OpKind::linear_bwd_weights_sgd, linear_bwd_weights_sgd, bounds_bwd_weights_sgd<>}};
+  for (Rule& rule : rules) {
+    const bool is_update = rule.kind == OpKind::linear_bwd_weights_sgd;
+    const OpKind kind = rule.kind;
+    rule.implementations = {
+        products_in<Precision::tf32>(kind, is_update ? "gradient_and_update_tf32" : "mma_tf32"),
+        products_in<Precision::bf16>(kind, is_update ? "gradient_and_update_bf16" : "mma_bf16"),
+        products_in<Precision::fp16>(kind, is_update ? "gradient_and_update_fp16" : "mma_fp16"),
+        products_in<Precision::tf32>(kind, "cublaslt_tf32"),
+        products_in<Precision::bf16>(kind, "cublaslt_bf16"),
+        products_in<Precision::fp16>(kind, "cublaslt_fp16")};
+  }
+  return rules;
 }
 
 }  // namespace tanul::test

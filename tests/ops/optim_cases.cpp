@@ -16,12 +16,18 @@ OpCase clip(const std::string& why, float max_norm, const std::vector<In>& gradi
 }
 
 In clip_of(double scale) { return {{2}, list({123, scale})}; }
+// Loss scaling (loss_scaled.h): the first two steps were left out; and all are.
+In scaled(double scale) { return {{4}, list({123, scale, 1, 2})}; }
+const In kLeftOut{{4}, list({NAN, 0, 0, 2})};
 
-OpCase clip_value(const std::string& why, float max_value, const In& gradient) {
+const In kScale16{{3}, list({16, 5, 1})};  // the state of loss scaling
+
+OpCase clip_value(const std::string& why, float max_value, const In& gradient,
+                  const In& loss_scale = absent()) {
   return {"clip_value " + why,
           OpKind::clip_value,
           Params::of(ClipValueParams{max_value}),
-          {gradient},
+          {gradient, loss_scale},
           {},
           {},
           1,
@@ -71,6 +77,9 @@ std::vector<OpCase> optim_cases() {
       sgd("with learning rate 0: nothing moves", {0.9f, 0, 0.1f, 0, 0}),
       sgd("with clipping", {0.9f, 0, 0.01f, 1, 0}, {5, 7}, clip_of(0.125)),
       sgd("with clipping, without velocity", {0, 0, 0.01f, 1, 0}, {9}, clip_of(0.3)),
+      sgd("with a scaled loss", {0.9f, 0.3f, 0.01f, 1, 0}, {5, 7}, scaled(0.125)),
+      sgd("with a scaled loss, without velocity", {0, 0, 0.01f, 1, 0}, {9}, scaled(0.3)),
+      sgd("left out", {0.9f, 0, 0.01f, 1, 1}, {5, 7}, kLeftOut),
       sgd("of one weight", {0.9f, 0, 0.01f, 1, 0}, {1}),
       sgd("of several tiles", {0.9f, 0, 0.01f, 1, 1}, {3, 16000}),
       // beta1, beta2, eps, weight decay, lr scale, decoupled
@@ -82,6 +91,8 @@ std::vector<OpCase> optim_cases() {
       adam("with a scaled learning rate", {0.9f, 0.999f, 1e-8f, 0.05f, 0.1f, 1}),
       adam("with clipping", {0.9f, 0.999f, 1e-8f, 0, 1, 0}, {5, 7}, clip_of(0.125)),
       adam("with clipping and L2", {0.9f, 0.999f, 1e-8f, 0.1f, 1, 0}, {5, 7}, clip_of(0.4)),
+      adam("with a scaled loss", {0.9f, 0.999f, 1e-8f, 0.1f, 1, 0}, {5, 7}, scaled(0.4)),
+      adam("left out", {0.9f, 0.999f, 1e-8f, 0.1f, 1, 1}, {5, 7}, kLeftOut, list({NAN})),
       adam("of zero gradients: no division by 0", {0.9f, 0.999f, 1e-8f, 0, 1, 0}, {9}, absent(),
            list({0})),
       adam("of tiny gradients: eps counts", {0.9f, 0.999f, 1e-3f, 0, 1, 0}, {40}, absent(),
@@ -94,6 +105,8 @@ std::vector<OpCase> optim_cases() {
       amsgrad("that forgets fast: the maximum counts", {0.9f, 0.5f, 1e-8f, 0, 1, 0}),
       amsgrad("decoupled", {0.9f, 0.99f, 1e-8f, 0.05f, 1, 1}),
       amsgrad("with clipping and L2", {0.9f, 0.99f, 1e-8f, 0.1f, 1, 0}, {9}, clip_of(0.4)),
+      amsgrad("with a scaled loss", {0.9f, 0.99f, 1e-8f, 0.1f, 1, 0}, {9}, scaled(0.4)),
+      amsgrad("left out", {0.9f, 0.99f, 1e-8f, 0.1f, 1, 1}, {9}, kLeftOut),
       amsgrad("of several tiles", {0.9f, 0.999f, 1e-8f, 0.01f, 1, 1}, {3, 16000}),
       clip_value("of normal numbers", 0.5f, {{7, 9}, {}}),
       clip_value("at the limits, infinities and NaN", 2,
@@ -101,6 +114,10 @@ std::vector<OpCase> optim_cases() {
       clip_value("that clips nothing", 1e6f, {{40}, {}}),
       clip_value("of one element", 0.1f, {{1}, list({-7})}),
       clip_value("of several tiles", 1, {{3, 16000}, {}}),
+      clip_value("with a loss scale: what is not finite is NaN", 0.5f,
+                 {{9}, list({-8, 8, 8.5, -100, 0, HUGE_VAL, -HUGE_VAL, NAN, 1})}, kScale16),
+      clip_value("with a loss scale, of several tiles", 1, {{3, 16000}, {Fill::normal, 16, {}}},
+                 kScale16),
       clip("of one gradient above the limit", 1, {{{40}, {}}}),
       clip("below the limit: scale 1", 1000, {{{40}, {}}}),
       clip("of zeros: scale 1", 1, {{{5}, list({0})}}),
@@ -154,6 +171,10 @@ std::vector<RejectCase> optim_rejections() {
        OpKind::clip_value,
        Params::of(ClipValueParams{1}),
        {{{3}, {}, DType::i32}}},
+      {"clip_value \"layer\": the state of the loss scale is f32 [3], got f32 [5, 7]",
+       OpKind::clip_value,
+       Params::of(ClipValueParams{1}),
+       {w, w}},
       {"adam_update \"layer\": the largest second moment is f32 of the shape of the weights [5, "
        "7], "
        "got f32 [7, 5]",
@@ -170,7 +191,7 @@ std::vector<RejectCase> optim_rejections() {
        kSgd,
        plain,
        {w, w, other, absent()}},
-      {"sgd_update \"layer\": the clip scale is f32 [2], got f32 [5, 7]",
+      {"sgd_update \"layer\": the clip scale is f32 [2] or [4], got f32 [5, 7]",
        kSgd,
        plain,
        {w, w, absent(), w}},

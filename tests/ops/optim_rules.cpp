@@ -5,6 +5,7 @@
 
 #include "kernels/optim/optim.h"
 #include "ops/cases.h"
+#include "ops/loss_scaled.h"
 
 namespace tanul::test {
 
@@ -25,9 +26,12 @@ Tensors clip_scale(const Params& params, const Tensors& in, const RefContext&) {
 }
 
 Tensors clip_value(const Params& params, const Tensors& in, const RefContext&) {
-  const double limit = wide(params.as<ClipValueParams>().max_value);
+  const bool has_loss_scale = is_present(in, 1);
+  const double limit =
+      (has_loss_scale ? in[1][0] : 1) * wide(params.as<ClipValueParams>().max_value);
   RefTensor g = in[0];
   for (double& value : g.v) {
+    if (has_loss_scale && !std::isfinite(value)) value = NAN;
     if (!std::isnan(value)) value = std::min(limit, std::max(-limit, value));
   }
   return {g};
@@ -127,8 +131,8 @@ std::vector<Rule> optim_rules() {
   return {
       {OpKind::clip_scale, clip_scale, clip_scale_bounds},
       {OpKind::clip_value, clip_value},
-      {OpKind::sgd_update, sgd_update, sgd_bounds},
-      {OpKind::adam_update, adam_update, adam_bounds},
+      {OpKind::sgd_update, loss_scaled<sgd_update, 3>, loss_scaled_bounds<sgd_bounds, 3>},
+      {OpKind::adam_update, loss_scaled<adam_update, 4>, loss_scaled_bounds<adam_bounds, 4>},
   };
 }
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 
+#include "core/format.h"
 #include "kernels/op.h"
 #include "support/random_model.h"
 #include "tanul/trainer.h"
@@ -320,6 +321,71 @@ TEST(Plan, AStepWithoutAKernelIsAnError) {
     EXPECT_EQ(std::string(e.what()), "conv2d_fwd of layer \"conv1\": no kernel for it on cuda");
     EXPECT_EQ(e.code(), Code::unsupported);
   }
+}
+
+// A library on the device cannot prepare a step.
+TEST(Plan, AStepThatCannotBePreparedIsAnErrorWithTheReason) {
+  ModelBuilder m("net");
+  m.softmax_cross_entropy(m.linear(m.input({8}), {.out = 3}));
+  const Model model = m.build();
+  PlanOptions options = cpu_options();
+  options.implementations = [](OpKind kind) -> const ImplementationList& {
+    static const Implementation broken{"broken", supports_all,
+                                       [](const StepArgs&, int) { return int64_t{-7}; }, nullptr};
+    static const ImplementationList list{&broken, 1};
+    return kind == OpKind::linear_fwd ? list : cpu_implementations(kind);
+  };
+  options.status_text = [](int status) { return fmt::format("call {} failed", status); };
+  StepGraphOptions graph_options;
+  graph_options.batch = 4;
+  graph_options.targets = default_targets(model);
+  try {
+    const Plan plan(model, graph_options, options);
+    ADD_FAILURE() << "planned with a step that cannot run";
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()), "linear_fwd of layer \"linear1\", broken: call 7 failed");
+    EXPECT_EQ(e.code(), Code::device);
+  }
+}
+
+// The steps of a plan whose convolution may be computed by what an sm_80 has, or as on the CPU.
+StepInfo conv_step_on(int32_t architecture) {
+  ModelBuilder m("net");
+  const Var x = m.conv2d(m.input({1, 8, 8}), {.out = 2, .kernel = 3});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  const Model model = m.build();
+  PlanOptions options = cpu_options();
+  options.device = "cuda";
+  options.architecture = architecture;
+  options.implementations = [](OpKind kind) -> const ImplementationList& {
+    static const ImplementationList& all = cpu_implementations(OpKind::conv2d_fwd);
+    static const Implementation last = all.items[all.count - 1];
+    static const std::vector<Implementation> both = [] {
+      Implementation newer = last;
+      newer.name = "newer";
+      newer.least_architecture = 80;
+      return std::vector<Implementation>{newer, last};
+    }();
+    static const ImplementationList list{both.data(), 2};
+    return kind == OpKind::conv2d_fwd ? list : cpu_implementations(kind);
+  };
+  StepGraphOptions graph_options;
+  graph_options.batch = 4;
+  graph_options.targets = default_targets(model);
+  const Plan plan(model, graph_options, options);
+  for (const StepInfo& step : plan.info().steps) {
+    if (step.op == "conv2d_fwd") return step;
+  }
+  return {};
+}
+
+TEST(Plan, OlderDevicesGetWhatRunsOnThem) {
+  EXPECT_EQ(conv_step_on(90).implementation, "newer");
+  EXPECT_EQ(conv_step_on(80).implementation, "newer");
+  const StepInfo old = conv_step_on(75);
+  EXPECT_NE(old.implementation, "newer");
+  ASSERT_EQ(old.refused.size(), 1u);
+  EXPECT_EQ(old.refused[0], "newer: needs code for sm_80 or newer, cuda runs sm_75");
 }
 
 TEST(Plan, RefusesDevicesThatAreNotThere) {

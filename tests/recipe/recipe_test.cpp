@@ -137,7 +137,11 @@ init = { normal = { mean = 0, std = 0.01 } }
 device = "cpu"
 threads = 2
 precise_convolutions = true
+precision = "bf16"
+deterministic = false
 memory = "low"
+tune = true
+data_on_device = false
 force = { conv2d_fwd = "im2col_gemm" }
 )");
   EXPECT_EQ(recipe.model.output_shape(), Shape{3});
@@ -194,7 +198,11 @@ force = { conv2d_fwd = "im2col_gemm" }
   EXPECT_EQ(t.device, "cpu");
   EXPECT_EQ(t.threads, 2);
   EXPECT_TRUE(t.precise_convolutions);
+  EXPECT_EQ(t.precision, Precision::bf16);
+  EXPECT_FALSE(t.deterministic);
   EXPECT_EQ(t.memory, Memory::low);
+  EXPECT_EQ(t.tune, std::optional<bool>(true));
+  EXPECT_FALSE(t.data_on_device);
   ASSERT_EQ(t.force.size(), 1u);
   EXPECT_EQ(t.force[0].second, "im2col_gemm");
   EXPECT_EQ(recipe.fit.patience, 3);
@@ -602,6 +610,14 @@ std::vector<BadFile> bad_files() {
 
       {"unknown [train] key", with_tables("[train]\nepoch = 3\n"),
        R"(m.toml:5:1: [train] has no key "epoch"; did you mean "epochs"?)"},
+      {"unknown precision", with_tables("[train]\nprecision = \"bf61\"\n"),
+       R"(m.toml:5:13: [train]: precision must be "fp32", "tf32", "bf16" or "fp16", got "bf61"; did you mean "bf16"?)"},
+      {"no precision at all", with_tables("[train]\nprecision = \"double\"\n"),
+       R"(m.toml:5:13: [train]: precision must be "fp32", "tf32", "bf16" or "fp16", got "double")"},
+      {"determinism by words", with_tables("[train]\ndeterministic = \"no\"\n"),
+       R"(m.toml:5:17: [train]: deterministic must be true or false, not a string ("no"))"},
+      {"unknown tune", with_tables("[train]\ntune = \"on\"\n"),
+       R"(m.toml:5:8: [train]: tune must be "auto", true or false, got "on")"},
       {"unknown memory", with_tables("[train]\nmemory = \"small\"\n"),
        R"(m.toml:5:10: [train]: memory must be "normal" or "low", got "small")"},
       {"no epochs", with_tables("[train]\nepochs = 0\n"),

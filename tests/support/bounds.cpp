@@ -22,6 +22,68 @@ std::vector<double> sum_bound(const RefTensor& T, double n) {
   return bound;
 }
 
+namespace {
+
+// How far a rounded operand may be off, relatively and where it is small, and a sum, in units of u.
+struct Rounding {
+  double relative, absolute, addition;
+};
+Rounding rounding_to(Precision precision) {
+  switch (precision) {
+    case Precision::fp32: return {0, 0, 1};
+    case Precision::tf32: return {0x1p-11, 0, 2};
+    case Precision::bf16: return {0x1p-8, 0, 2};
+    case Precision::fp16: return {0x1p-11, 0x1p-25, 2};
+  }
+  return {};
+}
+
+// Of n terms whose rounding adds up to `rounded`.
+double bound_of(const Rounding& rounding, double rounded, double T, double n) {
+  return rounded + (2 + n) * rounding.addition * kU * (T + rounded) + kSmallest;
+}
+
+RefTensor ones(const RefTensor& like) {
+  RefTensor t(like.shape);
+  for (double& value : t.v) value = 1;
+  return t;
+}
+
+}  // namespace
+
+std::vector<double> product_bound(Precision precision, const RefTensor& T, double n,
+                                  const Tensors& in,
+                                  const std::function<RefTensor(const Tensors&)>& product) {
+  const Rounding r = rounding_to(precision);
+  if (r.relative == 0) return sum_bound(T, n);
+  const Tensors a = absolute({in[0], in[1]});
+  const RefTensor products = product(a);
+  // (|a| + e |a| + s)(|b| + e |b| + s) - |a| |b|, summed
+  std::vector<double> bound;
+  for (double value : products.v) {
+    bound.push_back((2 + r.relative) * r.relative * value + n * r.absolute * r.absolute);
+  }
+  if (r.absolute > 0) {
+    for (const Tensors& one : {Tensors{a[0], ones(a[1])}, Tensors{ones(a[0]), a[1]}}) {
+      const RefTensor sums = product(one);
+      for (size_t i = 0; i < bound.size(); ++i) {
+        bound[i] += (1 + r.relative) * r.absolute * sums.v[i];
+      }
+    }
+  }
+  for (size_t i = 0; i < bound.size(); ++i) bound[i] = bound_of(r, bound[i], T.v[i], n);
+  return bound;
+}
+
+std::vector<double> rounded_sum_bound(Precision precision, const RefTensor& T, double n) {
+  const Rounding r = rounding_to(precision);
+  std::vector<double> bound;
+  for (double value : T.v) {
+    bound.push_back(bound_of(r, r.relative * value + n * r.absolute, value, n));
+  }
+  return bound;
+}
+
 std::vector<double> relative(const RefTensor& want, double units) {
   std::vector<double> bound;
   for (double value : want.v) bound.push_back(units * kU * std::abs(value) + kSmallest);

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
@@ -108,6 +108,8 @@ std::vector<std::string> FakeCuda::leaks() const {
   for (const auto& [number, stream] : streams_) leaks.push_back(fmt::format("stream {}", number));
   for (const auto& [number, event] : events_) leaks.push_back(fmt::format("event {}", number));
   for (const auto& [number, graph] : graphs_) leaks.push_back(fmt::format("graph {}", number));
+  for (const std::string& leak : cublaslt_.leaks()) leaks.push_back(leak);
+  for (const std::string& leak : cudnn_.leaks()) leaks.push_back(leak);
   return leaks;
 }
 
@@ -137,6 +139,19 @@ FakeCuda::EventState* FakeCuda::event_of(void* h, const char* name) {
   if (found != events_.end()) return &found->second;
   broken(0, fmt::format("{} with an event that is not there", name));
   return nullptr;
+}
+
+// --- libraries ------------------------------------------------------------------------------------
+
+bool FakeCuda::begin_call(const char* name) { return begin(name) != 0; }
+void FakeCuda::refuse_capture(const char* name) { refuse_while_capturing(name); }
+void FakeCuda::break_rule(const std::string& what) { broken(0, what); }
+bool FakeCuda::queue_work(void* stream, const char* name, std::function<void()> work) {
+  const auto run = [this, work = std::move(work)] {
+    ++kernels_run_;
+    if (options_.runs_kernels) work();
+  };
+  return queue(stream, name, {run}) == 0;
 }
 
 // --- work -----------------------------------------------------------------------------------------
@@ -217,7 +232,8 @@ int FakeCuda::allocate(void** memory, size_t bytes, bool is_pinned) {
   // The end lies as near to the guard as the alignment lets it.
   const size_t aligned = round_up(bytes, kAlignment);
   std::byte* at = begin + (data - aligned);
-  std::memset(at, kPoison, bytes);
+  // Kernels write to pinned memory too: where none runs, it holds numbers all the same.
+  std::memset(at, is_pinned && !options_.runs_kernels ? 0 : kPoison, bytes);
   if (!is_pinned) {
     ::mprotect(begin, data, access_depth_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE);
     used_bytes_ += static_cast<int64_t>(bytes);
@@ -417,7 +433,9 @@ struct FakeCudaApi {
     state->stream = number(stream);
     return active->queue(stream, "cudaEventRecord", {[which, version, &fake = *active] {
                            const auto found = fake.events_.find(which);
-                           if (found != fake.events_.end()) found->second.completed = version;
+                           if (found == fake.events_.end()) return;
+                           found->second.completed = version;
+                           found->second.kernels_run = fake.kernels_run_;
                          }});
   }
   static int wait(void* stream, void* event) {
@@ -442,7 +460,7 @@ struct FakeCudaApi {
     if (!first->has_timing || !last->has_timing) {
       return active->broken(kInvalidHandle, "cudaEventElapsedTime of events without timing");
     }
-    *milliseconds = 1;
+    *milliseconds = static_cast<float>(last->kernels_run - first->kernels_run);
     return 0;
   }
 
@@ -582,18 +600,24 @@ FakeCuda::FakeCuda(const FakeCudaOptions& options) : options_(options) {
   if (active != nullptr) throw std::logic_error("two fake devices at once");
   active = this;
   ++fakes_made;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME")) cache_folder_ = cache;
+  ::setenv("XDG_CACHE_HOME", "/dev/null", 1);
   static const int32_t kArchitectures[] = {75, 80, 86, 89, 90};
+  static cuda::LibraryTables found;
+  found = {options.has_cublaslt ? &FakeCublasLt::table() : nullptr,
+           options.has_cudnn ? &FakeCudnn::table() : nullptr};
   module_ = cuda::make_module({&FakeCudaApi::table(), version(), kArchitectures, 5, 90,
-                               [](char* cublas, char* cudnn, int32_t bytes) {
-                                 const auto size = static_cast<size_t>(bytes);
-                                 std::snprintf(cublas, size, "not found");
-                                 std::snprintf(cudnn, size, "not found");
-                               }});
+                               []() -> const cuda::LibraryTables& { return found; }});
 }
 
 FakeCuda::~FakeCuda() {
   for (const auto& [memory, allocation] : allocations_) {
     ::munmap(allocation.mapping, allocation.mapping_bytes);
+  }
+  if (cache_folder_) {
+    ::setenv("XDG_CACHE_HOME", cache_folder_->c_str(), 1);
+  } else {
+    ::unsetenv("XDG_CACHE_HOME");
   }
   active = nullptr;
 }

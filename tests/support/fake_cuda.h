@@ -12,6 +12,8 @@
 //     until it is copied, and what is copied to the host is garbage until then
 //   - while a stream captures: no allocation, no release, no waiting
 //   - a graph is not destroyed while it is queued
+// It may have a cuBLASLt and a cuDNN (fake_cublaslt.h, fake_cudnn.h), whose calls count as its own.
+// Its clock runs a millisecond a kernel. What is tuned on it is kept in no file.
 // One at a time.
 #pragma once
 
@@ -21,11 +23,15 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/cuda/api.h"
 #include "kernels/cuda/backend.h"
+#include "support/fake_cublaslt.h"
+#include "support/fake_cudnn.h"
+#include "support/fake_library.h"
 
 namespace tanul::test {
 
@@ -35,17 +41,22 @@ struct FakeCudaOptions {
   int major = 9, minor = 0;
   int64_t memory_bytes = int64_t{256} << 20;
   bool runs_kernels = true;  // false: they are only checked, and leave memory as it is
+  bool has_cublaslt = false;
+  bool has_cudnn = false;
 };
 
-class FakeCuda {
+class FakeCuda : private LibraryHost {
  public:
   explicit FakeCuda(const FakeCudaOptions& options = {});
-  ~FakeCuda();
+  ~FakeCuda() override;
   FakeCuda(const FakeCuda&) = delete;
   FakeCuda& operator=(const FakeCuda&) = delete;
 
   // The module over this device, as libtanul-cuda.so has one over CUDA.
   const BackendModule* module() const { return &module_.table; }
+
+  FakeCublasLt& cublaslt() { return cublaslt_; }
+  FakeCudnn& cudnn() { return cudnn_; }
 
   // Rules that were broken, first one first.
   const std::vector<std::string>& violations() const { return violations_; }
@@ -90,8 +101,14 @@ class FakeCuda {
   struct EventState {
     bool has_timing;
     int64_t recorded = 0, completed = 0;
-    int64_t stream = 0;  // that it was recorded into last
+    int64_t stream = 0;       // that it was recorded into last
+    int64_t kernels_run = 0;  // when it completed
   };
+
+  bool begin_call(const char* name) override;
+  void refuse_capture(const char* name) override;
+  bool queue_work(void* stream, const char* name, std::function<void()> work) override;
+  void break_rule(const std::string& what) override;
 
   // Counts a call; the error to return, or 0.
   int begin(const char* name, bool needs_device = true);
@@ -113,6 +130,8 @@ class FakeCuda {
   bool is_inside(const void* memory, size_t bytes, bool is_pinned) const;
 
   FakeCudaOptions options_;
+  FakeCublasLt cublaslt_{*this};
+  FakeCudnn cudnn_{*this};
   cuda::Module module_;
   std::map<void*, Allocation> allocations_;
   std::map<int64_t, StreamState> streams_;
@@ -125,6 +144,7 @@ class FakeCuda {
   int pending_error_ = 0;  // of work that ran
   std::map<std::string, int64_t> calls_of_;
   std::string failed_call_;
+  std::optional<std::string> cache_folder_;  // as it was before
   std::vector<std::string> violations_;
 };
 

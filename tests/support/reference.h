@@ -36,6 +36,8 @@ struct RefContext {
   uint64_t seed = 1;
   uint64_t step = 0;
   float lr = 0.1f;
+  int64_t first = 0;
+  uint32_t epoch = 0;
 };
 
 bool has_reference(OpKind kind);

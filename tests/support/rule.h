@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "kernels/activation/activation.h"
+#include "kernels/backend_abi.h"
 #include "support/reference.h"
 
 namespace tanul::test {
@@ -58,6 +60,15 @@ inline bool always(const Params&) { return true; }
 Tensors absolute(const Tensors& in);
 // (2 + n) u T for a plain sum of n terms.
 std::vector<double> sum_bound(const RefTensor& T, double n);
+// The same where the terms are products of in[0] and in[1], which are rounded to the format of `precision`
+// first, and perhaps a bias, which is not: T is of all terms, product(in) the sum of the products. Tensor
+// cores truncate where they align terms, so that an addition is off by up to 2 u (M. Fasi, N. Higham,
+// M. Mikaitis, S. Pranesh, "Numerical behavior of NVIDIA tensor cores", 2021).
+std::vector<double> product_bound(Precision precision, const RefTensor& T, double n,
+                                  const Tensors& in,
+                                  const std::function<RefTensor(const Tensors&)>& product);
+// For sums of n rounded operands.
+std::vector<double> rounded_sum_bound(Precision precision, const RefTensor& T, double n);
 // units · u · |want|
 std::vector<double> relative(const RefTensor& want, double units);
 std::vector<double> exact(const RefTensor& want);

@@ -124,7 +124,8 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   for (const RefTensor& t : step.want) out.push_back(operand_of(t));
   if (options.absent_out >= 0) out[static_cast<size_t>(options.absent_out)].rank = -1;
   TestDevice& device = options.device != nullptr ? *options.device : cpu_device();
-  const StepBlock block{step.context.seed, step.context.step, step.context.lr, 0};
+  const StepBlock block{step.context.seed,  step.context.step, step.context.lr, 0,
+                        step.context.first, step.context.epoch};
   StepArgs args{};
   args.in = in.data();
   args.out = out.data();
@@ -133,7 +134,11 @@ RunResult run_step(const Implementation& implementation, const Step& step,
   args.params = step.params.data();
 
   // Planning happens while all data pointers are null.
+  device.enter();
   if (const char* reason = implementation.supports(args)) {
+    // A rule that was broken on the way to a refusal is no refusal.
+    result.failure = device.last_error();
+    if (!result.failure.empty()) return result;
     result.is_refused = true;
     result.failure = reason;
     return result;
@@ -200,6 +205,8 @@ RefTensor to_ref(const RefTensor& like, const std::vector<std::byte>& bytes) {
       int32_t value;
       std::memcpy(&value, bytes.data() + at * sizeof value, sizeof value);
       t[i] = value;
+    } else if (like.dtype == DType::u8) {
+      t[i] = std::to_integer<int>(bytes[at]);
     } else {
       float value;
       std::memcpy(&value, bytes.data() + at * sizeof value, sizeof value);

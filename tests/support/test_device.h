@@ -16,6 +16,8 @@ class TestDevice {
   virtual ~TestDevice() = default;
 
   virtual const char* name() const = 0;  // "Cpu"
+  // Before an implementation is asked what it supports.
+  virtual void enter() {}
   virtual const ImplementationList& implementations(OpKind kind) const = 0;
 
   // Launches and waits for the end. 0, or an error, which last_error() explains. `threads` work on it

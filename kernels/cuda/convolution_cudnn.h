@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolutions over two or three axes on CUDA, "cudnn": the product is one call of cuDNN, on the NCHW
+// tensors as they lie. Bias and activation follow in a pass over y, in place, and db is summed by the
+// kernels of reduce_sum: cuDNN has both in one with the product only for formats that we do not store.
+// Numerics and determinism: see convolutions.h. Signals are images of height 1.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv3d/conv3d.h"
+#include "kernels/cuda/bias_gradient.h"
+#include "kernels/cuda/broadcast.h"
+#include "kernels/cuda/convolutions.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/fused_activation.h"
+#include "kernels/cuda/mma.h"
+#include "kernels/cuda/operands.h"
+
+namespace tanul::cuda::conv_cudnn {
+
+inline Convolutions* planning_convolutions() {
+  const Libraries* libraries = entered_libraries();
+  return libraries != nullptr ? libraries->convolutions() : nullptr;
+}
+inline const Convolutions& running_convolutions(Stream* stream) {
+  return *queue_of(stream).device->libraries->convolutions();
+}
+
+// ---- the numbers of a convolution --------------------------------------------------------------
+
+inline void set_axis(ConvolutionShape& shape, int axis, int64_t kernel, int64_t stride,
+                     int64_t dilation, int64_t pad_begin, int64_t pad_end) {
+  const auto i = static_cast<size_t>(axis);
+  shape.w[i + 2] = kernel;
+  shape.stride[i] = stride;
+  shape.dilation[i] = dilation;
+  shape.pad_begin[i] = pad_begin;
+  shape.pad_end[i] = pad_end;
+}
+inline int64_t set_window(ConvolutionShape& shape, const Conv2dParams& p) {
+  const int first = shape.axes - 2;
+  set_axis(shape, first, p.kernel_h, p.stride_h, p.dilation_h, p.pad_top, p.pad_bottom);
+  set_axis(shape, first + 1, p.kernel_w, p.stride_w, p.dilation_w, p.pad_left, p.pad_right);
+  return p.groups;
+}
+inline int64_t set_window(ConvolutionShape& shape, const Conv3dParams& p) {
+  set_axis(shape, 0, p.kernel_d, p.stride_d, p.dilation_d, p.pad_front, p.pad_back);
+  return set_window(shape, p.plane);
+}
+inline ConvolutionShape::Extents extents_of(const Operand& tensor) {
+  ConvolutionShape::Extents extents{};
+  for (int i = 0, to = 0; i < tensor.rank; ++i) {
+    extents[static_cast<size_t>(to++)] = tensor.dims[i];
+    if (tensor.rank == 3 && i == 1) extents[static_cast<size_t>(to++)] = 1;
+  }
+  return extents;
+}
+// Of x [N, C, …], y [N, K, …] or their gradients; signals have no height.
+template <class Params>
+ConvolutionShape shape_of(ConvolutionKind kind, const Operand& x, const Operand& y,
+                          const Params& params, bool rounds_to_tf32) {
+  ConvolutionShape shape{};
+  shape.kind = kind;
+  shape.axes = std::max(x.rank - 2, 2);
+  shape.rounds_to_tf32 = rounds_to_tf32;
+  shape.x = extents_of(x);
+  shape.y = extents_of(y);
+  const int64_t groups = set_window(shape, params);
+  shape.w[0] = shape.y[1];
+  shape.w[1] = shape.x[1] / groups;
+  return shape;
+}
+
+// y has all the outputs that fit: cuDNN works its extents out by itself.
+inline bool is_whole(const ConvolutionShape& shape) {
+  for (size_t i = 0; i < static_cast<size_t>(shape.axes); ++i) {
+    const int64_t span = shape.dilation[i] * (shape.w[i + 2] - 1) + 1;
+    const int64_t room = shape.x[i + 2] + shape.pad_begin[i] + shape.pad_end[i] - span;
+    if (shape.y[i + 2] != room / shape.stride[i] + 1) return false;
+  }
+  return true;
+}
+
+// ---- steps -------------------------------------------------------------------------------------
+
+// y = act(y + b)
+struct FinishOutput {
+  ActivationKind activation;
+  __device__ float operator()(float y) const { return activate(activation, y); }
+  __device__ float operator()(int64_t, float y, float b) const {
+    return activate(activation, y + b);
+  }
+};
+
+inline const Conv2dParams& plane_of(const Conv2dParams& params) { return params; }
+inline const Conv2dParams& plane_of(const Conv3dParams& params) { return params.plane; }
+
+template <class Params_>
+struct Forward {
+  using Params = Params_;
+  static ConvolutionShape shape(const StepArgs& args, bool tf32) {
+    return shape_of(ConvolutionKind::forward, args.in[0], args.out[0], args.params_as<Params>(),
+                    tf32);
+  }
+  static ConvolutionOperands operands(const StepArgs& args) {
+    return {args.in[0].as<float>(), args.in[1].as<float>(), args.out[0].as<float>()};
+  }
+  static int64_t finish_bytes(const StepArgs&) { return 0; }
+  static int finish(Stream* stream, const StepArgs& args) {
+    const FinishOutput f{plane_of(args.params_as<Params>()).activation};
+    const Operand& y = args.out[0];
+    if (const float* b = input_or_null(args, 2)) {
+      return launch_map_broadcast(stream, y, y, y.as<float>(), Extents::of_channels(y.dims[1], y),
+                                  b, y.as<float>(), f);
+    }
+    if (f.activation == ActivationKind::none) return 0;
+    return launch_map(stream, f, y.elems(), y.as<float>(),
+                      static_cast<const float*>(y.as<float>()));
+  }
+};
+
+template <class Params_>
+struct BackwardData {
+  using Params = Params_;
+  static ConvolutionShape shape(const StepArgs& args, bool tf32) {
+    return shape_of(ConvolutionKind::backward_data, args.out[0], args.in[0],
+                    args.params_as<Params>(), tf32);
+  }
+  static ConvolutionOperands operands(const StepArgs& args) {
+    return {args.out[0].as<float>(), args.in[1].as<float>(), args.in[0].as<float>()};
+  }
+  static int64_t finish_bytes(const StepArgs&) { return 0; }
+  static int finish(Stream*, const StepArgs&) { return 0; }
+};
+
+template <class Params_>
+struct BackwardWeights {
+  using Params = Params_;
+  static ConvolutionShape shape(const StepArgs& args, bool tf32) {
+    return shape_of(ConvolutionKind::backward_weights, args.in[0], args.in[1],
+                    args.params_as<Params>(), tf32);
+  }
+  static ConvolutionOperands operands(const StepArgs& args) {
+    return {args.in[0].as<float>(), args.out[0].as<float>(), args.in[1].as<float>()};
+  }
+  static int64_t finish_bytes(const StepArgs& args) {
+    return args.out[1].present() ? BiasGradient(args.in[1], args.out[1], args).workspace_bytes()
+                                 : 0;
+  }
+  static int finish(Stream* stream, const StepArgs& args) {
+    return args.out[1].present() ? BiasGradient(args.in[1], args.out[1], args).launch(stream) : 0;
+  }
+};
+
+// ---- implementations ---------------------------------------------------------------------------
+
+template <class Step, bool kTf32>
+const char* supports(const StepArgs& args) {
+  Convolutions* convolutions = planning_convolutions();
+  if (convolutions == nullptr) return "cuDNN was not found";
+  const ConvolutionShape shape = Step::shape(args, kTf32);
+  if (!is_whole(shape)) return "y has fewer outputs than fit";
+  return convolutions->prepare(shape).why_not();
+}
+template <class Step, bool kTf32>
+int64_t workspace_bytes(const StepArgs& args, int) {
+  const int64_t bytes = workspace_of(planning_convolutions()->find(Step::shape(args, kTf32)));
+  return bytes < 0 ? bytes : std::max(bytes, Step::finish_bytes(args));
+}
+template <class Step, bool kTf32>
+int launch(Stream* stream, const StepArgs& args) {
+  const int error = running_convolutions(stream).launch(
+      Step::shape(args, kTf32), Step::operands(args), args, queue_of(stream).stream);
+  return error != 0 ? error : Step::finish(stream, args);
+}
+
+template <class Step>
+constexpr Implementation cudnn() {
+  return {"cudnn", supports<Step, false>, workspace_bytes<Step, false>, launch<Step, false>};
+}
+template <class Step>
+constexpr Implementation cudnn_tf32() {
+  Implementation made{"cudnn_tf32", supports<Step, true>, workspace_bytes<Step, true>,
+                      launch<Step, true>};
+  made.multiplies_in = Precision::tf32;
+  made.least_architecture = kTensorCoreArchitecture;
+  return made;
+}
+
+}  // namespace tanul::cuda::conv_cudnn

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quickest of several implementations of a step, measured on the device it is planned for: each runs on
+// scratch memory, and the first of the list that is within 5 % of the best is taken, so that noise does not
+// decide. Times are kept, for this process and in a file, and with them the choice: all implementations
+// give the same result but for rounding, and a run that is repeated must not round otherwise. A file that
+// cannot be read or written is no error: then it is measured again.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/backend.h"
+#include "kernels/backend_abi.h"
+#include "kernels/op_kind.h"
+
+namespace tanul {
+
+// $XDG_CACHE_HOME/tanul, else ~/.cache/tanul; empty where neither is known.
+std::string tuning_folder();
+
+class Tuner {
+ public:
+  // `folder` empty: nothing outlives the process.
+  Tuner(Backend& backend, std::string folder);
+
+  struct Choice {
+    size_t place = 0;  // in the candidates
+    std::string why;   // "0.41 ms, winograd 0.52 ms"; empty where nothing could be measured
+  };
+  // Among candidates in the order of their list, at least two, that all support `args` (without data).
+  // Throws Error{device}.
+  Choice choose(OpKind kind, const StepArgs& args,
+                const std::vector<const Implementation*>& candidates);
+
+  // Writes what was measured since, where something was.
+  void save() noexcept;
+
+ private:
+  // Milliseconds of each candidate by name; negative where it did not run.
+  using Times = std::vector<std::pair<std::string, double>>;
+
+  bool measure(const StepArgs& args, const std::vector<const Implementation*>& candidates,
+               Times& times);
+  double milliseconds_of(const Implementation& implementation, const StepArgs& args);
+  std::string header() const;
+  std::map<std::string, Times> read_times() const;
+
+  Backend& backend_;
+  const std::string identity_;
+  const std::string path_;              // empty: none
+  std::map<std::string, Times> times_;  // by kind, shapes, parameters and candidates
+  bool has_news_ = false;
+};
+
+}  // namespace tanul
