@@ -279,7 +279,7 @@ struct Place {
 // more, so that it keeps no registers busy across the loop: whether that helps is a matter of the compiler's,
 // and bench/registers.py shows it.
 template <class Problem, class Place>
-__device__ Place place_behind_loop(const Place& place, const Schedule& schedule) {
+__device__ Place place_behind_loop(const Place& place, [[maybe_unused]] const Schedule& schedule) {
 #ifdef __CUDA_ARCH__
   if constexpr (requires { typename Problem::ReadsPlaceAgain; }) {
     uint32_t block;
