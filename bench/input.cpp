@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "bench/report.h"
 #include "bench/step_timer.h"
 
 namespace tanul::bench {
@@ -54,8 +55,7 @@ double rate_of(const DataView& data, int64_t batch, const Augmentation& augmenta
     } while (seconds < o.seconds);
     rates.push_back(static_cast<double>(samples) / seconds);
   }
-  std::sort(rates.begin(), rates.end());
-  return rates[rates.size() / 2];
+  return median(rates);
 }
 
 }  // namespace

@@ -81,8 +81,7 @@ Action add_step(CLI::App& command, StepOptions& o) {
   command
       .add_option("--deterministic", *promises,
                   "true, false, or both: true,false shows what the same bits in every run cost; in "
-                  "the table "
-                  "false is a * at the precision (default: the model file's)")
+                  "the table false is a * at the precision (default: the model file's)")
       ->delimiter(',')
       ->check(CLI::IsMember({"true", "false"}));
   add_repeats(command, o);
@@ -99,6 +98,13 @@ Action add_step(CLI::App& command, StepOptions& o) {
   return [&o, svg_file, promises] {
     for (const std::string& promise : *promises) o.deterministic.emplace_back(promise == "true");
     if (o.has_breakdown) {
+      const bool is_one = o.batches.size() <= 1 && o.devices.size() <= 1 &&
+                          o.precisions.size() <= 1 && o.deterministic.size() <= 1;
+      if (!is_one || !svg_file->empty()) {
+        throw tanul::Error(
+            tanul::Code::invalid_argument,
+            "--breakdown goes with one batch, device, precision and promise, and without --svg");
+      }
       if (!o.batches.empty()) o.batch = o.batches.front();
       if (!o.devices.empty()) o.device = o.devices.front();
       if (!o.precisions.empty()) o.precision = precision_of(o.precisions.front());

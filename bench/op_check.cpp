@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/format.h"
 #include "kernels/batchnorm/batchnorm.h"
@@ -16,11 +15,6 @@ namespace {
 
 constexpr double kU = 0x1p-24;
 
-bool is_product(OpKind kind) {
-  const std::string name = op_name(kind);
-  return name.rfind("conv", 0) == 0 || name.rfind("linear", 0) == 0;
-}
-
 // Steps that only put elements elsewhere.
 bool is_move(OpKind kind) {
   switch (kind) {
@@ -31,17 +25,6 @@ bool is_move(OpKind kind) {
     case OpKind::transpose_fwd: return true;
     default: return false;
   }
-}
-
-// Half the distance of 1 and the next number; nothing where products are those of float.
-double rounding_of(Precision precision) {
-  switch (precision) {
-    case Precision::fp32: return 0;
-    case Precision::tf32:
-    case Precision::fp16: return 0x1p-11;
-    case Precision::bf16: return 0x1p-8;
-  }
-  return 0;
 }
 
 // Steps whose results each depend on a whole sample, or on a whole parameter.
@@ -72,7 +55,7 @@ double terms(const OpCase& op) {
   double n = std::max(1.0, largest_in / smallest_out);
   // A bias gradient sums what `largest_in / smallest_out` says; the products' own sums follow from the
   // arithmetic.
-  if (is_product(node.kind)) return std::max(op.flops / (2 * first_out), n);
+  if (op_def(node.kind).is_product) return std::max(op.flops / (2 * first_out), n);
   if (mixes_samples(node.kind)) {
     const Shape& x = graph.value(node.in[0]).shape;
     const bool is_update = node.phase == Phase::update;
@@ -134,6 +117,16 @@ Difference difference_of(const float* got, const float* want, int64_t elems, dou
 }
 
 }  // namespace
+
+double rounding_of(Precision precision) {
+  switch (precision) {
+    case Precision::fp32: return 0;
+    case Precision::tf32:
+    case Precision::fp16: return 0x1p-11;
+    case Precision::bf16: return 0x1p-8;
+  }
+  return 0;
+}
 
 double allowed_error(const OpCase& op, const Implementation& implementation) {
   if (is_move(op.node().kind)) return 0;

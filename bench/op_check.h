@@ -20,6 +20,9 @@
 
 namespace tanul::bench {
 
+// Half the distance of 1 and the next number; 0 for fp32, whose products are those of float.
+double rounding_of(Precision precision);
+
 // The share of the results' norm by which `implementation` may be off; 0: not at all.
 double allowed_error(const OpCase& op, const Implementation& implementation);
 

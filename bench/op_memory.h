@@ -70,16 +70,4 @@ class OpMemory {
   std::vector<Arguments> args_;
 };
 
-// begin_step … end_step of a device.
-class StepScope {
- public:
-  explicit StepScope(Backend& backend) : backend_(backend) { backend.begin_step(); }
-  ~StepScope() { backend_.end_step(); }
-  StepScope(const StepScope&) = delete;
-  StepScope& operator=(const StepScope&) = delete;
-
- private:
-  Backend& backend_;
-};
-
 }  // namespace tanul::bench

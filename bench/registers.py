@@ -21,7 +21,7 @@ import sys
 HOT = re.compile(r"gemm|conv|mma|linear|winograd|depthwise|direct")
 
 # What CUDA 13.0's ptxas leaves on the stack of hot kernels all the same, bytes at most: in products by tiles of 128 x 128 in
-# fp32, whose 128 registers a thread let two blocks share a multiprocessor, five to ten words that are read once in a step
+# fp32, whose 128 registers a thread let two blocks share a multiprocessor, eight to eleven words that are read once in a step
 # of 512 multiply-adds. On no architecture up to sm_90.
 KNOWN = {
     ("gemm_kernel", "sm_100"): 40, ("gemm_kernel", "sm_120"): 40,

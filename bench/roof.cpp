@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bench/peak.h"
+#include "bench/report.h"
 #include "bench/step_timer.h"
 
 extern "C" void openblas_set_num_threads(int threads);
@@ -56,8 +57,6 @@ double measure_gemm(int threads) {
   return 3 * 2.0 * n * n * n * threads / seconds;
 }
 
-double rounded(double value) { return std::round(value * 100) / 100; }
-
 }  // namespace
 
 double measure_copy(int threads) {
@@ -79,9 +78,9 @@ nlohmann::ordered_json measure_roof(int threads) {
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   nlohmann::ordered_json result;
   result["threads"] = threads;
-  result["fma_gflop_per_s"] = rounded(measure_fma_peak(threads) / 1e9);
-  result["gemm_gflop_per_s"] = rounded(measure_gemm(threads) / 1e9);
-  result["copy_gb_per_s"] = rounded(measure_copy(threads) / 1e9);
+  result["fma_gflop_per_s"] = rounded(measure_fma_peak(threads) / 1e9, 2);
+  result["gemm_gflop_per_s"] = rounded(measure_gemm(threads) / 1e9, 2);
+  result["copy_gb_per_s"] = rounded(measure_copy(threads) / 1e9, 2);
   return result;
 }
 

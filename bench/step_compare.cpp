@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/bar_chart.h"
+#include "bench/op_check.h"
 #include "bench/report.h"
 #include "bench/step_timer.h"
 #include "core/format.h"
@@ -26,15 +27,7 @@ constexpr double kAllowed = 2e-4;
 
 // What rounding the factors of all products adds: u of each, twice, over chains whose errors are
 // as often up as down.
-double allowed_of(Precision precision) {
-  switch (precision) {
-    case Precision::fp32: return kAllowed;
-    case Precision::tf32:
-    case Precision::fp16: return kAllowed + 4 * 0x1p-11;
-    case Precision::bf16: return kAllowed + 4 * 0x1p-8;
-  }
-  return kAllowed;
-}
+double allowed_of(Precision precision) { return kAllowed + 4 * rounding_of(precision); }
 
 // What differs between the losses; empty: nothing.
 std::string difference(const std::vector<double>& got, const std::vector<double>& want,
@@ -101,7 +94,7 @@ class Comparison {
 }  // namespace
 
 Precision precision_of(const std::string& name) {
-  for (Precision p : {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+  for (const Precision p : kPrecisions) {
     if (name == precision_name(p)) return p;
   }
   fail(Code::invalid_argument, "there is no precision \"{}\"; there are fp32, tf32, bf16, fp16",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Proof on a GPU, in under ten minutes, of a tree that `cmake --preset cuda && cmake --build --preset cuda` built:
+# Proof on a GPU, meant for less than ten minutes, of a tree that `cmake --preset cuda && cmake --build --preset cuda` built:
 #   suite       every implementation against the reference in double, on the GPU
 #   training    curves of 200 steps and 1,000 steps without an allocation, replay against walk, a plan that does not fit
 #   sanitizer   compute-sanitizer's four tools on every kernel at small sizes, where it is installed

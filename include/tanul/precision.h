@@ -21,6 +21,8 @@ namespace tanul {
 //
 // Factors are rounded to the nearest; where a library of the vendor cuts them off instead, u is twice that.
 enum class Precision : int32_t { fp32, tf32, bf16, fp16 };
+inline constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::bf16,
+                                            Precision::fp16};
 
 TANUL_API const char* precision_name(Precision precision);  // "bf16"
 

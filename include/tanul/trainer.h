@@ -297,8 +297,8 @@ class TANUL_API Trainer {
   // tensor_bytes = plan().total_bytes + data_bytes, until a plan of another kind needs more.
   PlanInfo plan() const;
   int64_t tensor_bytes() const;
-  int64_t data_bytes()
-      const;  // of data sets that lie on the device: TrainerOptions::data_on_device
+  // Of data sets that lie on the device: TrainerOptions::data_on_device.
+  int64_t data_bytes() const;
   int64_t peak_tensor_bytes() const;
 
   const Model& model() const;

@@ -168,8 +168,7 @@ int open(const BackendModule* table, int32_t index, ModuleDevice** device) {
     return kNoKernelImage;
   }
   const Parts& parts = module_of(table).parts;
-  auto* opened = new (std::nothrow)
-      ModuleDevice{{parts.api, index, properties.major, properties.minor, parts.find_libraries}};
+  auto* opened = new (std::nothrow) ModuleDevice{{parts.api, index, parts.find_libraries}};
   if (opened == nullptr) {
     keep_error("no memory on the host");
     return kMemoryAllocation;

@@ -3,6 +3,7 @@
 // inputs, and the phases into which the stride cuts the gradient of the inputs. conv2d.h has the formulas.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <type_traits>
 

@@ -179,14 +179,14 @@ class Convolutions::Builder {
         !get(engine, Name::engine_notes, Type::numerical_note, kNoteCount, count, notes)) {
       return false;
     }
-    keeps = true;
-    for (int64_t i = 0; i < count; ++i) {
+    keeps = count <= kNoteCount;  // a note that is not known here may break them
+    for (int64_t i = 0; keeps && i < count; ++i) {
       const int note = notes[i];
       const bool is_tf32 = note == kNoteTensorCore && rounds_to_tf32;
       const bool breaks = note == kNoteTensorCore || note == kNoteDownConvertsInputs ||
                           note == kNoteReducedPrecisionReduction || note == kNoteFft ||
                           note == kNoteNondeterministic || note == kNoteWinograd;
-      keeps = keeps && (is_tf32 || !breaks);
+      keeps = is_tf32 || !breaks;
     }
     return true;
   }

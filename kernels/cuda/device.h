@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An open device, for those whose choice depends on more than shapes: the generation of the GPU, the
-// libraries that were found.
+// An open device, for those whose choice depends on more than shapes: on the libraries that were found.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +13,6 @@ namespace tanul::cuda {
 struct Device {
   const Api* api;
   int32_t index;
-  int32_t major, minor;  // compute capability
   const LibraryTables& (*find_libraries)();
   std::unique_ptr<Libraries> libraries = nullptr;  // made when a step first asks for one
 };

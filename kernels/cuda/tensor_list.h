@@ -65,6 +65,11 @@ inline int64_t workspace_of_tiles(const StepArgs& args, int) {
   return all_tiles(args) * static_cast<int64_t>(sizeof(double));
 }
 
+// A term: of sums of squares.
+struct Square {
+  __device__ double operator()(double x) const { return x * x; }
+};
+
 // finish(Σ term(element) over all inputs, out[0])
 template <typename Term, typename Finish>
 int launch_sum_of_tensors(Stream* stream, const StepArgs& args, Term term, Finish finish) {

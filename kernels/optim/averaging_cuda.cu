@@ -3,6 +3,7 @@
 // an element (lookahead 16 every k-th step, nothing in between). Numerics: double inside, one rounding where
 // a float is stored.
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/operands.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/optim/averaging.h"
 #include "kernels/optim/optim_cuda.h"
@@ -13,14 +14,9 @@ namespace {
 
 __host__ __device__ constexpr double as_double(float value) { return static_cast<double>(value); }
 
-// The clip of a scaled loss [4], or null.
-const float* loss_scale_clip(const StepArgs& args) {
-  return args.in_count > 2 && args.in[2].present() ? args.in[2].as<const float>() : nullptr;
-}
-
 struct Ema {
   double decay;
-  const float* clip;
+  const float* clip;  // [4] of a scaled loss, or null
   __device__ float operator()(float average, float w) const {
     if (clip != nullptr && clip[2] == 0) return average;  // the step is left out
     return static_cast<float>(decay * as_double(average) + (1 - decay) * as_double(w));
@@ -28,7 +24,7 @@ struct Ema {
 };
 
 int launch_ema_elementwise(Stream* stream, const StepArgs& args) {
-  const Ema ema{as_double(args.params_as<EmaParams>().decay), loss_scale_clip(args)};
+  const Ema ema{as_double(args.params_as<EmaParams>().decay), cuda::input_or_null(args, 2)};
   float* average = args.out[0].as<float>();
   return cuda::launch_map(stream, ema, args.in[0].elems(), average,
                           static_cast<const float*>(average), args.in[1].as<const float>());
@@ -49,8 +45,8 @@ __global__ void lookahead_kernel(const StepBlock* block, const float* clip, Look
 int launch_lookahead_elementwise(Stream* stream, const StepArgs& args) {
   const int64_t n = args.in[0].elems();
   return cuda::launch(stream, lookahead_kernel, cuda::blocks_for(n), cuda::kBlockThreads,
-                      args.block, loss_scale_clip(args), args.params_as<LookaheadParams>(), n,
-                      args.out[0].as<float>(), args.out[1].as<float>());
+                      args.block, cuda::input_or_null(args, 2), args.params_as<LookaheadParams>(),
+                      n, args.out[0].as<float>(), args.out[1].as<float>());
 }
 
 // stats and total lie in device memory; without them (is_sum) every divisor is 1.

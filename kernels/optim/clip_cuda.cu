@@ -3,6 +3,7 @@
 // (kernels/cuda/tensor_list.h), in double and an order that the shapes fix. Memory bound, 4 bytes an
 // element. By value: one thread an element, 8 bytes.
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/operands.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/tensor_list.h"
 #include "kernels/optim/optim.h"
@@ -11,9 +12,6 @@ namespace tanul {
 
 namespace {
 
-struct Square {
-  __device__ double operator()(double g) const { return g * g; }
-};
 struct StoreClip {
   double max_norm;
   __device__ void operator()(double sum, float* clip) const {
@@ -26,7 +24,7 @@ struct StoreClip {
 
 int launch_clip_scale_tiles(Stream* stream, const StepArgs& args) {
   const StoreClip finish{static_cast<double>(args.params_as<ClipParams>().max_norm)};
-  return cuda::launch_sum_of_tensors(stream, args, Square(), finish);
+  return cuda::launch_sum_of_tensors(stream, args, cuda::Square(), finish);
 }
 
 struct ClipValue {
@@ -41,9 +39,7 @@ struct ClipValue {
 };
 
 int launch_clip_value_elementwise(Stream* stream, const StepArgs& args) {
-  const bool has_loss_scale = args.in_count > 1 && args.in[1].present();
-  const ClipValue clip{args.params_as<ClipValueParams>().max_value,
-                       has_loss_scale ? args.in[1].as<const float>() : nullptr};
+  const ClipValue clip{args.params_as<ClipValueParams>().max_value, cuda::input_or_null(args, 1)};
   return cuda::launch_map(stream, clip, args.in[0].elems(), args.out[0].as<float>(),
                           args.in[0].as<const float>());
 }

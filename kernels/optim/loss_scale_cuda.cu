@@ -31,9 +31,6 @@ int64_t workspace_check(const StepArgs& args, int threads) {
   return cuda::workspace_of_tiles(of_gradients(args), threads);
 }
 
-struct Square {
-  __device__ double operator()(double g) const { return g * g; }
-};
 struct StoreCheck {
   const float* state;
   double max_norm;
@@ -45,7 +42,7 @@ struct StoreCheck {
 int launch_check_tiles(Stream* stream, const StepArgs& args) {
   const StoreCheck finish{args.in[0].as<float>(),
                           static_cast<double>(args.params_as<LossScaleCheckParams>().max_norm)};
-  return cuda::launch_sum_of_tensors(stream, of_gradients(args), Square(), finish);
+  return cuda::launch_sum_of_tensors(stream, of_gradients(args), cuda::Square(), finish);
 }
 
 __global__ void loss_scale_update_kernel(LossScaleParams p, const float* clip, float* state) {

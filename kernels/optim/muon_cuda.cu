@@ -104,12 +104,13 @@ __global__ void muon_direction_kernel(MuonShape shape, MuonParams p, UpdateOpera
                                       double* sums) {
   const double momentum = momentum_of(*of.block, p.momentum);
   const double scale = of.clip == nullptr ? 1.0 : as_double(of.clip[1]);
+  const bool is_kept = !is_left_out(of);
   double own = 0;
   for (int64_t i = grid_thread(); i < shape.elems(); i += grid_threads()) {
     const double gradient = scale * as_double(of.g[i]);
     const double moved = momentum * as_double(of.states[0][i]) + (1 - momentum) * gradient;
     const double u = p.nesterov != 0 ? (1 - momentum) * gradient + momentum * moved : moved;
-    if (!is_left_out(of)) of.states[0][i] = static_cast<float>(moved);
+    if (is_kept) of.states[0][i] = static_cast<float>(moved);
     x[shape.place(i)] = static_cast<float>(u);
     own += u * u;
   }

@@ -52,7 +52,7 @@ float grad_scale(const StepArgs& args, int clip) {
 int launch_sgd_update_elementwise(Stream* stream, const StepArgs& args) {
   float* w = args.out[0].as<float>();
   const float* g = args.in[1].as<float>();
-  float* v = args.in_count > 2 && args.in[2].present() ? args.out[1].as<float>() : nullptr;
+  float* v = cpu::has_operand(args, 2) ? args.out[1].as<float>() : nullptr;
   if (cpu::is_left_out(args, 3)) return 0;
   const cpu::SgdRates rates = cpu::sgd_rates(args, args.params_as<SgdParams>(), grad_scale(args, 3),
                                              cpu::steps_before(args, 3));

@@ -106,6 +106,18 @@ class Backend {
 // threads 0: all processors that this process may use. Throws as find_device does.
 std::unique_ptr<Backend> open_backend(const Device& device, int threads);
 
+// begin_step … end_step of a device, also when a step throws.
+class StepScope {
+ public:
+  explicit StepScope(Backend& backend) : backend_(backend) { backend.begin_step(); }
+  ~StepScope() { backend_.end_step(); }
+  StepScope(const StepScope&) = delete;
+  StepScope& operator=(const StepScope&) = delete;
+
+ private:
+  Backend& backend_;
+};
+
 // Device memory that is given back when it goes out of scope.
 class DeviceMemory {
  public:

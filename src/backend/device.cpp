@@ -127,8 +127,7 @@ Device find_gpu(const std::string& name) {
 template <typename ListOf>
 std::vector<std::string> precisions_of(const ListOf& list_of, int32_t architecture) {
   std::vector<std::string> names;
-  for (const Precision precision :
-       {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+  for (const Precision precision : kPrecisions) {
     for (int kind = 0; kind < kOpKinds; ++kind) {
       const auto op = static_cast<OpKind>(kind);
       if (op_is_view(op) || !op_def(op).is_product) continue;

@@ -316,18 +316,21 @@ std::vector<ValueId> clipped_by_value(Graph& graph, std::vector<ValueId> gradien
 ValueId gradient_scale(Graph& graph, const std::vector<ValueId>& gradients, double max_norm,
                        ValueId loss_scale) {
   std::vector<ValueId> in;
-  if (loss_scale != kNoValue) in.push_back(loss_scale);
-  const size_t without = in.size();
   for (ValueId g : gradients) {
     if (g != kNoValue) in.push_back(g);
   }
+  if (in.empty()) return kNoValue;
   const auto most = static_cast<float>(max_norm);
-  if (in.size() == without || (loss_scale == kNoValue && max_norm <= 0)) return kNoValue;
-  return loss_scale == kNoValue
-             ? graph.add_node(OpKind::clip_scale, "clip", Phase::update, in,
-                              Params::of(ClipParams{most}))[0]
-             : graph.add_node(OpKind::loss_scale_check, "loss_scale", Phase::update, in,
-                              Params::of(LossScaleCheckParams{most}))[0];
+  if (loss_scale != kNoValue) {
+    in.insert(in.begin(), loss_scale);
+    return graph
+        .add_node(OpKind::loss_scale_check, "loss_scale", Phase::update, in,
+                  Params::of(LossScaleCheckParams{most}))
+        .front();
+  }
+  if (max_norm <= 0) return kNoValue;
+  return graph.add_node(OpKind::clip_scale, "clip", Phase::update, in, Params::of(ClipParams{most}))
+      .front();
 }
 
 // What accumulation keeps from one micro-batch to the next.

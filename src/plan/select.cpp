@@ -28,9 +28,10 @@ Operand operand_of(const Graph& graph, ValueId id) {
 
 namespace {
 
-// Why the options refuse what supports the arguments; empty where they do not.
-std::string refused_by(const PlanOptions& options, const Implementation& candidate,
-                       const std::string& wanted) {
+// Why an implementation is not taken; empty where it may be. It is asked itself only where the options do not
+// rule it out: a library prepares what it supports.
+std::string refusal_of(const Implementation& candidate, const StepArgs& args,
+                       const PlanOptions& options, const std::string& wanted) {
   if (options.precise_convolutions && candidate.is_less_precise) {
     return "precise_convolutions is set";
   }
@@ -45,7 +46,9 @@ std::string refused_by(const PlanOptions& options, const Implementation& candida
     return fmt::format("needs code for sm_{} or newer, {} runs sm_{}", candidate.least_architecture,
                        options.device, options.architecture);
   }
-  return !wanted.empty() && wanted != candidate.name ? "another one is forced" : "";
+  if (!wanted.empty() && wanted != candidate.name) return "another one is forced";
+  const char* unsupported = candidate.supports(args);
+  return unsupported == nullptr ? "" : unsupported;
 }
 
 }  // namespace
@@ -64,38 +67,33 @@ Selection select_implementation(const Graph& graph, const Node& node, const Step
          options.device);
   }
   std::vector<const Implementation*> fitting;
+  std::vector<int64_t> workspace_bytes;  // of each
   for (int i = 0; i < list.count && (fitting.empty() || options.tuner != nullptr); ++i) {
     const Implementation& candidate = list.items[i];
-    // A library prepares what it supports: what the precision rules out is not asked for.
-    const bool is_ruled_out =
-        candidate.multiplies_in != Precision::fp32 && candidate.multiplies_in != options.precision;
-    const char* unsupported = is_ruled_out ? nullptr : candidate.supports(args);
-    const std::string refusal =
-        unsupported != nullptr ? unsupported : refused_by(options, candidate, wanted);
-    if (refusal.empty()) {
-      const int64_t bytes = candidate.workspace_bytes(args, options.threads);
-      if (bytes < 0) {
-        const auto status = static_cast<int>(-bytes);
-        fail(Code::device, "{} of layer \"{}\", {}: {}", op, node.layer, candidate.name,
-             options.status_text ? options.status_text(status) : std::to_string(status));
-      }
-      fitting.push_back(&candidate);
-    } else {
+    const std::string refusal = refusal_of(candidate, args, options, wanted);
+    if (!refusal.empty()) {
       result.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));
+      continue;
     }
+    const int64_t bytes = candidate.workspace_bytes(args, options.threads);
+    if (bytes < 0) {
+      const auto status = static_cast<int>(-bytes);
+      fail(Code::device, "{} of layer \"{}\", {}: {}", op, node.layer, candidate.name,
+           options.status_text ? options.status_text(status) : std::to_string(status));
+    }
+    fitting.push_back(&candidate);
+    workspace_bytes.push_back(bytes);
   }
   if (fitting.empty()) {
     std::string why;
     for (const std::string& refusal : result.refused) why += "; " + refusal;
     fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node.layer, op, why);
   }
-  result.implementation = fitting.front();
-  if (fitting.size() > 1) {
-    Tuner::Choice choice = options.tuner->choose(node.kind, args, fitting);
-    result.implementation = fitting[choice.place];
-    result.tuned = std::move(choice.why);
-  }
-  result.cost.workspace_bytes = result.implementation->workspace_bytes(args, options.threads);
+  Tuner::Choice choice;
+  if (fitting.size() > 1) choice = options.tuner->choose(node.kind, args, fitting);
+  result.implementation = fitting[choice.place];
+  result.tuned = std::move(choice.why);
+  result.cost.workspace_bytes = workspace_bytes[choice.place];
   const OpDef& def = op_def(node.kind);
   result.cost.flops = def.flops == nullptr ? 0 : def.flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {

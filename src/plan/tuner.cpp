@@ -203,19 +203,13 @@ double Tuner::milliseconds_of(const Implementation& implementation, const StepAr
       }
     });
   };
-  backend_.begin_step();
+  const StepScope scope(backend_);
+  run(1);  // what is loaded or made at the first launch
+  const double once = run(1);
+  const auto runs = static_cast<int>(
+      std::clamp(kLeastSeconds / std::max(once, 1e-9), 1.0, static_cast<double>(kMostRuns)));
   double best = HUGE_VAL;
-  try {
-    run(1);  // what is loaded or made at the first launch
-    const double once = run(1);
-    const auto runs = static_cast<int>(
-        std::clamp(kLeastSeconds / std::max(once, 1e-9), 1.0, static_cast<double>(kMostRuns)));
-    for (int i = 0; i < kRepeats; ++i) best = std::min(best, run(runs) / runs);
-  } catch (...) {
-    backend_.end_step();
-    throw;
-  }
-  backend_.end_step();
+  for (int i = 0; i < kRepeats; ++i) best = std::min(best, run(runs) / runs);
   // In whole nanoseconds: what the file will say again.
   return status == 0 ? std::round(1e9 * best) / 1e6 : -1;
 }

@@ -51,7 +51,8 @@ Memory read_memory(const TableReader& reader) {
 }
 
 Precision read_precision(const TableReader& reader) {
-  static const std::vector<std::string> names = {"fp32", "tf32", "bf16", "fp16"};
+  std::vector<std::string> names;
+  for (const Precision precision : kPrecisions) names.emplace_back(precision_name(precision));
   const std::string precision = reader.text("precision", names.front());
   const auto found = std::find(names.begin(), names.end(), precision);
   if (found == names.end()) {
@@ -60,7 +61,7 @@ Precision read_precision(const TableReader& reader) {
             reader.what(), quoted(precision),
             nearest(precision, names).empty() ? "" : suggestion(precision, names));
   }
-  return static_cast<Precision>(found - names.begin());
+  return kPrecisions[found - names.begin()];
 }
 
 std::optional<bool> read_tune(const TableReader& reader) {

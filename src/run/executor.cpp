@@ -11,18 +11,6 @@ namespace tanul {
 
 namespace {
 
-// begin_step … end_step, also when a step throws.
-class StepScope {
- public:
-  explicit StepScope(Backend& backend) : backend_(backend) { backend.begin_step(); }
-  ~StepScope() { backend_.end_step(); }
-  StepScope(const StepScope&) = delete;
-  StepScope& operator=(const StepScope&) = delete;
-
- private:
-  Backend& backend_;
-};
-
 // `step 3 (conv2d_fwd of layer "conv1", implicit_gemm)`
 std::string name_of(const Plan& plan, size_t index) {
   const StepInfo& info = plan.info().steps[index];

@@ -53,8 +53,8 @@ struct PlanKey {
   PortTypes samples;
   PortTypes targets;
   Accumulation accumulation = Accumulation::none;
-  int64_t data_set =
-      0;  // ResidentData::id of what batches are taken from; 0: the host puts them in
+  // ResidentData::id of what batches are taken from; 0: the host puts them in.
+  int64_t data_set = 0;
   bool operator==(const PlanKey&) const = default;
 };
 

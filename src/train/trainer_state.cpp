@@ -116,10 +116,6 @@ int64_t counter(const TensorFile& file, const std::string& key, int64_t otherwis
   return std::stoll(text);
 }
 
-}  // namespace
-
-namespace {
-
 // Anything else would make nonsense of every gradient.
 void check_loss_scale(const Tensor& state) {
   const float* values = state.data<float>();

@@ -435,7 +435,9 @@ TEST_F(Cli, InterruptSavesAndEnds) {
   const Outcome outcome = wait_for(child);
   EXPECT_EQ(outcome.code, 130) << outcome.err;
   EXPECT_NE(outcome.out.find("interrupted after"), std::string::npos);
-  EXPECT_NO_THROW(read_safetensors(folder_ / "run/last.safetensors"));
+  const TensorFile saved = read_safetensors(folder_ / "run/last.safetensors");
+  EXPECT_NE(saved.find("conv1.weight"), nullptr);
+  EXPECT_NE(saved.find("conv1.weight.adam_m"), nullptr);  // it can be continued
   EXPECT_EQ(run({"eval", "run"}).code, 0);
 }
 

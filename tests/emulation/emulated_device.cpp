@@ -121,7 +121,7 @@ class EmulatedCudaDevice : public HostMemoryDevice, LibraryHost {
   std::string error_;
   FakeCublasLt cublaslt_{*this};
   FakeCudnn cudnn_{*this};
-  cuda::Device device_{&api_, 0, 9, 0, find_libraries};  // gone before its libraries are
+  cuda::Device device_{&api_, 0, find_libraries};  // gone before its libraries are
 };
 
 }  // namespace

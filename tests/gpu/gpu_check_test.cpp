@@ -72,9 +72,13 @@ std::vector<double> losses_of(Trainer& trainer, const DataView& data) {
   return losses;
 }
 
+// NaN where one is in them.
 double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
   double largest = 0;
-  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::fabs(a[i] - b[i]));
+  for (size_t i = 0; i < a.size() && !std::isnan(largest); ++i) {
+    const double off = std::fabs(a[i] - b[i]);
+    if (!(off <= largest)) largest = off;
+  }
   return largest;
 }
 

@@ -176,7 +176,8 @@ Bounds bounds_conv_bwd_data(const BoundArgs& a) {
   const RefTensor T = sums(absolute(a.in));
   return {product_bound(kPrecision, T, count(filters * w.elems_from(2)), a.in, sums)};
 }
-template <typename P, Precision kPrecision = Precision::fp32>
+// db is a sum of dy, for which an implementation may have a format of its own.
+template <typename P, Precision kPrecision = Precision::fp32, Precision kOfBias = kPrecision>
 Bounds bounds_conv_bwd_weights(const BoundArgs& a) {
   const auto sums = [&](const Tensors& in) {
     return conv_bwd_weights<P>(a.params, in, a.context)[0];
@@ -184,7 +185,7 @@ Bounds bounds_conv_bwd_weights(const BoundArgs& a) {
   const Tensors T = conv_bwd_weights<P>(a.params, absolute(a.in), a.context);
   const Shape& dy = a.in[1].shape;
   const double n = count(dy[0] * dy.elems_from(2));
-  return {product_bound(kPrecision, T[0], n, a.in, sums), rounded_sum_bound(kPrecision, T[1], n)};
+  return {product_bound(kPrecision, T[0], n, a.in, sums), rounded_sum_bound(kOfBias, T[1], n)};
 }
 
 template <typename P>
@@ -194,7 +195,7 @@ bool conv_keeps_integers(const Params& params) {
 
 // An implementation of one of the three steps whose products are of another precision than fp32.
 enum class ConvStep { fwd, bwd_data, bwd_weights };
-template <typename P, Precision kPrecision>
+template <typename P, Precision kPrecision, Precision kOfBias = kPrecision>
 ImplementationRule conv_products_in(ConvStep step, const char* implementation) {
   switch (step) {
     case ConvStep::fwd:
@@ -202,7 +203,7 @@ ImplementationRule conv_products_in(ConvStep step, const char* implementation) {
     case ConvStep::bwd_data: return {implementation, bounds_conv_bwd_data<P, kPrecision>, always};
     case ConvStep::bwd_weights: break;
   }
-  return {implementation, bounds_conv_bwd_weights<P, kPrecision>, always};
+  return {implementation, bounds_conv_bwd_weights<P, kPrecision, kOfBias>, always};
 }
 
 template <typename P>
@@ -217,7 +218,7 @@ std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
         conv_products_in<P, Precision::tf32>(step, "mma_tf32"),
         conv_products_in<P, Precision::bf16>(step, "mma_bf16"),
         conv_products_in<P, Precision::fp16>(step, "mma_fp16"),
-        conv_products_in<P, Precision::tf32>(step, "cudnn_tf32")};
+        conv_products_in<P, Precision::tf32, Precision::fp32>(step, "cudnn_tf32")};
   }
   return rules;
 }

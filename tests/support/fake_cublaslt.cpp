@@ -12,7 +12,6 @@ namespace {
 
 using namespace cuda::cublaslt;
 
-constexpr int kNotInitialized = 1;
 constexpr int kInvalidValue = 7;
 constexpr int kExecutionFailed = 13;
 constexpr int kInternalError = 14;
@@ -125,7 +124,6 @@ struct FakeCublasLtApi {
   }
   static const char* status_name(int status) {
     switch (status) {
-      case kNotInitialized: return "CUBLAS_STATUS_NOT_INITIALIZED";
       case kInvalidValue: return "CUBLAS_STATUS_INVALID_VALUE";
       case kExecutionFailed: return "CUBLAS_STATUS_EXECUTION_FAILED";
       case kStatusNotSupported: return "CUBLAS_STATUS_NOT_SUPPORTED";

@@ -22,7 +22,6 @@ class GpuUnderTest {
   virtual ~GpuUnderTest() = default;
   // For TrainerOptions::device.
   const std::string& device() const { return device_; }
-  bool is_real() const { return device_.rfind("cuda", 0) == 0 && !is_fake_; }
   // Steps that a test makes instead of `steps`: the emulation is slow.
   int steps(int steps) const { return is_fake_ ? 3 : steps; }
   bool is_fake() const { return is_fake_; }
