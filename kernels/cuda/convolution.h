@@ -493,12 +493,13 @@ gemm::Schedule schedule_of(const Extents& e) {
 }
 
 // The launches of a step, all by the schedule of its extents.
-template <class Step, class Tile, class Part, typename Index>
+template <class Step, class Tile, class Part, typename Index,
+          gemm::Splits kSplits = gemm::Splits::in_order>
 int launch_products(Stream* stream, const StepArgs& args, void* workspace) {
   gemm::Schedule schedule = schedule_of<Tile>(Step::extents(Step::shape(args)));
   return Step::template for_problems<Index>(args, [&](const auto& problem, int64_t batches) {
     schedule.batches = static_cast<uint32_t>(batches);
-    return gemm::launch_gemm<Tile, Part>(stream, problem, schedule, workspace);
+    return gemm::launch_gemm<Tile, Part, kSplits>(stream, problem, schedule, workspace);
   });
 }
 
@@ -542,6 +543,27 @@ template <class Step, class Tile, typename Index>
 constexpr Implementation implicit_gemm(const char* name) {
   return {name, supports_implicit_gemm<Step, Tile, Index>, workspace_implicit_gemm<Step, Tile>,
           launch_implicit_gemm<Step, Tile, Index>};
+}
+
+// The same for a weight gradient, whose splits add to the result.
+template <class Step, class Tile>
+const char* supports_implicit_gemm_atomic(const StepArgs& args) {
+  const char* reason = supports_implicit_gemm<Step, Tile, int32_t>(args);
+  return reason != nullptr
+             ? reason
+             : gemm::why_not_as_they_end(schedule_of<Tile>(Step::extents(Step::shape(args))));
+}
+template <class Step, class Tile>
+int launch_implicit_gemm_atomic(Stream* stream, const StepArgs& args) {
+  return launch_products<Step, Tile, gemm::Fragment<Tile>, int32_t, gemm::Splits::as_they_end>(
+      stream, args, nullptr);
+}
+template <class Step, class Tile>
+constexpr Implementation implicit_gemm_atomic(const char* name) {
+  Implementation made{name, supports_implicit_gemm_atomic<Step, Tile>, no_workspace,
+                      launch_implicit_gemm_atomic<Step, Tile>};
+  made.is_deterministic = false;
+  return made;
 }
 
 }  // namespace tanul::cuda::conv

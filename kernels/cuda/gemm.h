@@ -27,10 +27,11 @@
 //   };
 //
 // A product with too few tiles for a GPU, or with a very long sum, is split along the depth: partial
-// results go to the workspace and finish_kernel adds them in their order.
+// results go to the workspace and finish_kernel adds them in their order, or each split adds to the result
+// by itself (see Splits).
 //
 // Numerics: fused multiply-adds in the order of the depth, float; splits are added in their order.
-// Deterministic: the splits depend on the shapes only.
+// Deterministic with Splits::in_order: the splits depend on the shapes only.
 // 2 rows columns depth flops; from shared memory a thread of 8 x 8 reads 16 floats for 64 fused
 // multiply-adds: bound by arithmetic once all multiprocessors have two blocks.
 // Source: V. Volkov, J. Demmel, "Benchmarking GPUs to tune dense linear algebra", SC 2008.
@@ -247,6 +248,12 @@ struct Fragment {
   }
 };
 
+// How the splits of a product become one result.
+enum class Splits {
+  in_order,  // by way of the workspace, finish_kernel adds them: deterministic
+  as_they_end,  // each adds to the result, which is 0 before, by atomic operations: no workspace, not deterministic
+};
+
 // Where the partial results of a split go: [splits, batches, rows, ld].
 struct PartialOut {
   float* data;
@@ -342,7 +349,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     }
   }
   const auto at = place_behind_loop<Problem>(place, schedule);
-  if (schedule.splits > 1) {
+  if constexpr (requires { typename Problem::AddsSplits; }) {
+    fragment.store(problem.out(at.batch), at.row, at.column);
+  } else if (schedule.splits > 1) {
     const int64_t product = int64_t{at.split} * schedule.batches + at.batch;
     const PartialOut out{partials + product * schedule.rows * schedule.ld, schedule.rows,
                          schedule.ld};
@@ -376,15 +385,49 @@ __global__ void finish_kernel(const __grid_constant__ Problem problem,
   }
 }
 
-template <class Tile, class Part = Fragment<Tile>, class Problem>
+// A problem whose result can be added to: out().adding() does so where out() writes.
+template <class Problem>
+struct Adding : Problem {
+  using AddsSplits = void;
+  __device__ auto out(int batch) const { return Problem::out(batch).adding(); }
+};
+
+// Makes the result 0; a thread owns 4 columns of a row.
+template <class Problem>
+__global__ void clear_kernel(const __grid_constant__ Problem problem,
+                             const __grid_constant__ Schedule schedule) {
+  using Index = typename Problem::Index;
+  const int64_t pieces = schedule.ld / 4;
+  for (int64_t i = grid_thread(); i < schedule.batches * schedule.rows * pieces;
+       i += grid_threads()) {
+    const auto column = static_cast<Index>(i % pieces * 4);
+    const auto row = static_cast<Index>(i / pieces % schedule.rows);
+    const int batch = static_cast<int>(i / pieces / schedule.rows);
+    if (column < problem.columns(batch)) {
+      problem.out(batch).store(row, column, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+    }
+  }
+}
+
+// One of Splits is only used where there are several.
+template <class Tile, class Part = Fragment<Tile>, Splits kSplits = Splits::in_order, class Problem>
 int launch_gemm(Stream* stream, const Problem& problem, const Schedule& schedule, void* workspace) {
   float* partials = static_cast<float*>(workspace);
-  const int error = launch(stream, gemm_kernel<Tile, Problem, Part>, Dim3{schedule.blocks(), 1, 1},
-                           Tile::kThreads, problem, schedule, partials);
-  if (error != 0 || schedule.splits == 1) return error;
-  return launch(stream, finish_kernel<Problem>,
-                blocks_for(schedule.batches * schedule.rows * schedule.ld / 4), kBlockThreads,
-                problem, schedule, partials);
+  const Dim3 blocks{schedule.blocks(), 1, 1};
+  const Dim3 passes = blocks_for(schedule.batches * schedule.rows * schedule.ld / 4);
+  if constexpr (kSplits == Splits::as_they_end) {
+    if (int e = launch(stream, clear_kernel<Problem>, passes, kBlockThreads, problem, schedule)) {
+      return e;
+    }
+    return launch(stream, gemm_kernel<Tile, Adding<Problem>, Part>, blocks, Tile::kThreads,
+                  Adding<Problem>{problem}, schedule, nullptr);
+  } else {
+    const int error = launch(stream, gemm_kernel<Tile, Problem, Part>, blocks, Tile::kThreads,
+                             problem, schedule, partials);
+    if (error != 0 || schedule.splits == 1) return error;
+    return launch(stream, finish_kernel<Problem>, passes, kBlockThreads, problem, schedule,
+                  partials);
+  }
 }
 
 // ---- reasons against an implementation ---------------------------------------------------------
@@ -395,6 +438,11 @@ inline const char* why_not_32_bit(std::initializer_list<int64_t> numbers) {
     if (n >= (int64_t{1} << 31) - 256) return "an extent needs 64 bits";
   }
   return nullptr;
+}
+
+// Of Splits::as_they_end.
+inline const char* why_not_as_they_end(const Schedule& schedule) {
+  return schedule.splits == 1 ? "the sum is not split" : nullptr;
 }
 
 // Of 128 x 128: they need few bytes for each multiplication, and a lot of them to fill a GPU.
@@ -472,26 +520,43 @@ struct ColumnMajor {
   }
 };
 
+// What becomes of a value at its place in the result.
+struct Put {
+  __device__ static void one(float* to, float v) { *to = v; }
+  __device__ static void four(float* to, float4 v) { store4(to, 0, v); }
+};
+struct Add {
+  __device__ static void one(float* to, float v) { atomicAdd(to, v); }
+  __device__ static void four(float* to, float4 v) {
+    const float values[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) atomicAdd(to + i, values[i]);
+  }
+};
+
 // [rows, columns]; what stands in column `columns` goes to `last`, where that is not null.
-template <typename Index>
+template <typename Index, class How = Put>
 struct MatrixOut {
   float* data;
   float* last;  // [rows]
   Index rows, columns;
   bool is_vectorized;
 
+  __device__ auto adding() const {
+    return MatrixOut<Index, Add>{data, last, rows, columns, is_vectorized};
+  }
   __device__ void store(Index row, Index column, float4 v) const {
     if (row >= rows) return;
     float* to = data + static_cast<int64_t>(row) * columns;
     if (is_vectorized && column < columns) {
-      store4(to, column, v);
+      How::four(to + column, v);
       return;
     }
     const float values[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (column + i < columns) to[column + i] = values[i];
-      if (column + i == columns && last != nullptr) last[row] = values[i];
+      if (column + i < columns) How::one(to + column + i, values[i]);
+      if (column + i == columns && last != nullptr) How::one(last + row, values[i]);
     }
   }
 };

@@ -16,8 +16,9 @@
 //                   args.out[0].as<float>(), n, 2.0f);
 //   }
 //
-// Deterministic: no atomic operation on floats, and grids that depend on shapes only. The result of a
-// launch function is 0 or CUDA's error.
+// Deterministic: grids depend on shapes only, and floats are added by atomic operations only in
+// implementations that say so (Implementation::is_deterministic). The result of a launch function is 0 or
+// CUDA's error.
 #pragma once
 
 #include <cstdint>

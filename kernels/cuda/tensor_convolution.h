@@ -18,6 +18,7 @@
 #pragma once
 
 #include "kernels/cuda/convolution.h"
+#include "kernels/cuda/convolution_mma.h"
 #include "kernels/cuda/tensor_gemm.h"
 
 namespace tanul::cuda::conv {
@@ -195,24 +196,28 @@ struct ChannelTaps {
 };
 
 // dw [F, C/G, taps] of a group, a filter a row, (tap, channel) the columns; the column behind is db.
+template <class How = gemm::Put>
 struct TapsOut {
   float *dw, *db;  // of the group; db may be null
   int32_t filters, channels, taps;
   const Divider& padded;
 
+  __device__ auto adding() const {
+    return TapsOut<gemm::Add>{dw, db, filters, channels, taps, padded};
+  }
   __device__ void store(int32_t row, int32_t column, float4 v) const {
     if (row >= filters) return;
     int32_t tap = column;
     const int32_t channel = split_off(padded, tap);
     if (tap >= taps) {
-      if (tap == taps && channel == 0 && db != nullptr) db[row] = v.x;
+      if (tap == taps && channel == 0 && db != nullptr) How::one(db + row, v.x);
       return;
     }
     const float values[4] = {v.x, v.y, v.z, v.w};
     float* to = dw + (int64_t{row} * channels + channel) * taps + tap;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (channel + i < channels) to[int64_t{i} * taps] = values[i];
+      if (channel + i < channels) How::one(to + int64_t{i} * taps, values[i]);
     }
   }
 };
@@ -280,8 +285,8 @@ struct TapsProblem {
   }
   __device__ auto out(int group) const {
     const auto to = plain.out(group);
-    return TapsOut{to.data, to.last, plain.filters, static_cast<int32_t>(plain.window.channels),
-                   taps,    padded};
+    return TapsOut<>{to.data, to.last, plain.filters, static_cast<int32_t>(plain.window.channels),
+                     taps,    padded};
   }
 };
 
@@ -390,7 +395,7 @@ auto with_way(const StepArgs& args, const Body& body) {
                                         [&](auto tile) { return body(Way(), tile); });
 }
 
-template <class Step, class Format>
+template <class Step, class Format, gemm::Splits kSplits>
 int launch_mma(Stream* stream, const StepArgs& args) {
   return with_way<Step, Format>(args, [&](auto way, auto tile) {
     using Way = decltype(way);
@@ -400,8 +405,8 @@ int launch_mma(Stream* stream, const StepArgs& args) {
       if (const int error = Way::pack(stream, args)) return error;
       partials += Way::bytes(Way::shape(args));
     }
-    return launch_products<Way, Tile, gemm::TensorFragment<Tile, Format>, int32_t>(stream, args,
-                                                                                   partials);
+    return launch_products<Way, Tile, gemm::TensorFragment<Tile, Format>, int32_t, kSplits>(
+        stream, args, partials);
   });
 }
 template <class Step, class Format>
@@ -414,5 +419,22 @@ int64_t workspace_mma(const StepArgs& args, int) {
     return partials;
   });
 }
+template <class Step, class Format>
+const char* why_not_mma_as_they_end(const StepArgs& args) {
+  return with_way<Step, Format>(args, [&](auto way, auto tile) {
+    using Way = decltype(way);
+    return gemm::why_not_as_they_end(schedule_of<decltype(tile)>(Way::extents(Way::shape(args))));
+  });
+}
+
+// What convolution_mma.h declares, for one step.
+#define TANUL_MMA_IN(Step, Format, splits) \
+  template int launch_mma<Step, Format, gemm::Splits::splits>(Stream*, const StepArgs&);
+#define TANUL_MMA_KERNELS(Step, Format)                               \
+  template int64_t workspace_mma<Step, Format>(const StepArgs&, int); \
+  TANUL_MMA_IN(Step, Format, in_order)
+#define TANUL_MMA_KERNELS_AS_THEY_END(Step, Format)                            \
+  template const char* why_not_mma_as_they_end<Step, Format>(const StepArgs&); \
+  TANUL_MMA_IN(Step, Format, as_they_end)
 
 }  // namespace tanul::cuda::conv

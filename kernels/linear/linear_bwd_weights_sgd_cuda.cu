@@ -53,11 +53,12 @@ struct Parts {
   }
 };
 
-// As select takes them: in this precision, or in fp32.
+// As select takes them by default: in this precision, or in fp32; deterministic.
 const Implementation& first_that_supports(const ImplementationList& list, const StepArgs& args,
                                           Precision precision) {
   const auto is_chosen = [&](const Implementation& candidate) {
-    return (candidate.multiplies_in == precision || candidate.multiplies_in == Precision::fp32) &&
+    return candidate.is_deterministic &&
+           (candidate.multiplies_in == precision || candidate.multiplies_in == Precision::fp32) &&
            candidate.supports(args) == nullptr;
   };
   int32_t i = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fully connected layer on CUDA: each of the three products is one call of cuBLASLt where that is found
 // (linear_cublaslt.h), of kernels/cuda/gemm.h ("gemm"), or of kernels/cuda/tensor_gemm.h where the plan
-// allows operands of fewer bits ("mma").
+// allows operands of fewer bits ("mma"). "atomic": a gradient whose split sums are added as they end.
 //
 //   fwd          y  [N, K] = act(x [N, C] w [K, C]^T + b): bias and activation while the sums are in
 //                registers
@@ -28,6 +28,8 @@ using cuda::gemm::ColumnMajor;
 using cuda::gemm::MatrixOut;
 using cuda::gemm::RowMajor;
 using cuda::gemm::Schedule;
+using cuda::gemm::Splits;
+using cuda::gemm::Tile64x64;
 
 // y = act(sum + b)
 template <typename Index>
@@ -147,6 +149,11 @@ int launch_linear(Stream* stream, const StepArgs& args) {
   return cuda::gemm::launch_gemm<Tile>(stream, Step::template product<Index>(args),
                                        schedule_of<Step, Tile>(args), args.workspace);
 }
+template <class Step, class Tile, class Part>
+int launch_linear_atomic(Stream* stream, const StepArgs& args) {
+  return cuda::gemm::launch_gemm<Tile, Part, Splits::as_they_end>(
+      stream, Step::template product<int32_t>(args), schedule_of<Step, Tile>(args), nullptr);
+}
 
 template <class Step, class Tile>
 int64_t workspace_linear(const StepArgs& args, int) {
@@ -162,6 +169,21 @@ template <class Step>
 const char* supports_32_bit(const StepArgs& args) {
   const Extents e = Step::extents(args);
   return cuda::gemm::why_not_32_bit({e.rows, e.columns, e.depth});
+}
+
+// Gradients alone: bias and activation follow when a sum is whole.
+template <class Step>
+const char* supports_atomic(const StepArgs& args) {
+  const char* reason = supports_32_bit<Step>(args);
+  return reason != nullptr ? reason
+                           : cuda::gemm::why_not_as_they_end(schedule_of<Step, Tile64x64>(args));
+}
+template <class Step>
+constexpr Implementation gemm_atomic(const char* name) {
+  Implementation made{name, supports_atomic<Step>, no_workspace,
+                      launch_linear_atomic<Step, Tile64x64, cuda::gemm::Fragment<Tile64x64>>};
+  made.is_deterministic = false;
+  return made;
 }
 
 // ---- on tensor cores
@@ -196,29 +218,80 @@ constexpr Implementation mma(const char* name) {
   return made;
 }
 
+template <class Step, class Format>
+const char* supports_mma_atomic(const StepArgs& args) {
+  if (const char* reason = supports_32_bit<Step>(args)) return reason;
+  return with_tile<Step, Format>(args, [&](auto tile) {
+    return cuda::gemm::why_not_as_they_end(schedule_of<Step, decltype(tile)>(args));
+  });
+}
+template <class Step, class Format>
+int launch_mma_atomic(Stream* stream, const StepArgs& args) {
+  return with_tile<Step, Format>(args, [&](auto tile) {
+    using Tile = decltype(tile);
+    return launch_linear_atomic<Step, Tile, cuda::gemm::TensorFragment<Tile, Format>>(stream, args);
+  });
+}
+template <class Step, class Format>
+constexpr Implementation mma_atomic(const char* name) {
+  Implementation made{name, supports_mma_atomic<Step, Format>, no_workspace,
+                      launch_mma_atomic<Step, Format>};
+  made.multiplies_in = Format::kPrecision;
+  made.least_architecture = cuda::kTensorCoreArchitecture;
+  made.is_deterministic = false;
+  return made;
+}
+
+#define TANUL_CUBLASLT(Step, precision, name) \
+  linear_cublaslt::cublaslt<typename Step::Library, Precision::precision>(name)
+#define TANUL_CUBLASLT_OF_FEWER_BITS(Step)                                                  \
+  TANUL_CUBLASLT(Step, tf32, "cublaslt_tf32"), TANUL_CUBLASLT(Step, bf16, "cublaslt_bf16"), \
+      TANUL_CUBLASLT(Step, fp16, "cublaslt_fp16")
+#define TANUL_MMA(Step)                                                 \
+  mma<Step, cuda::Tf32>("mma_tf32"), mma<Step, cuda::Bf16>("mma_bf16"), \
+      mma<Step, cuda::Fp16>("mma_fp16")
+#define TANUL_MMA_ATOMIC(Step)                         \
+  mma_atomic<Step, cuda::Tf32>("mma_tf32_atomic"),     \
+      mma_atomic<Step, cuda::Bf16>("mma_bf16_atomic"), \
+      mma_atomic<Step, cuda::Fp16>("mma_fp16_atomic")
+#define TANUL_GEMM(Step, Tile, Index, supports, name)         \
+  {                                                           \
+    name, supports, workspace_linear<Step, cuda::gemm::Tile>, \
+        launch_linear<Step, cuda::gemm::Tile, Index>          \
+  }
+#define TANUL_GEMM_LARGE(Step) \
+  TANUL_GEMM(Step, Tile128x128, int32_t, supports_large_tiles<Step>, "gemm_128x128")
+#define TANUL_GEMM_ANY(Step)                                                 \
+  TANUL_GEMM(Step, Tile64x64, int32_t, supports_32_bit<Step>, "gemm_64x64"), \
+      TANUL_GEMM(Step, Tile64x64, int64_t, supports_all, "gemm_64_bit")
+
+constexpr Implementation kForward[] = {TANUL_CUBLASLT_OF_FEWER_BITS(Forward), TANUL_MMA(Forward),
+                                       TANUL_CUBLASLT(Forward, fp32, "cublaslt"),
+                                       TANUL_GEMM_LARGE(Forward), TANUL_GEMM_ANY(Forward)};
+
 template <class Step>
-constexpr Implementation kImplementations[] = {
-    linear_cublaslt::cublaslt<typename Step::Library, Precision::tf32>("cublaslt_tf32"),
-    linear_cublaslt::cublaslt<typename Step::Library, Precision::bf16>("cublaslt_bf16"),
-    linear_cublaslt::cublaslt<typename Step::Library, Precision::fp16>("cublaslt_fp16"),
-    mma<Step, cuda::Tf32>("mma_tf32"),
-    mma<Step, cuda::Bf16>("mma_bf16"),
-    mma<Step, cuda::Fp16>("mma_fp16"),
-    linear_cublaslt::cublaslt<typename Step::Library, Precision::fp32>("cublaslt"),
-    {"gemm_128x128", supports_large_tiles<Step>, workspace_linear<Step, cuda::gemm::Tile128x128>,
-     launch_linear<Step, cuda::gemm::Tile128x128, int32_t>},
-    {"gemm_64x64", supports_32_bit<Step>, workspace_linear<Step, cuda::gemm::Tile64x64>,
-     launch_linear<Step, cuda::gemm::Tile64x64, int32_t>},
-    {"gemm_64_bit", supports_all, workspace_linear<Step, cuda::gemm::Tile64x64>,
-     launch_linear<Step, cuda::gemm::Tile64x64, int64_t>}};
+constexpr Implementation kGradients[] = {TANUL_CUBLASLT_OF_FEWER_BITS(Step),
+                                         TANUL_MMA_ATOMIC(Step),
+                                         TANUL_MMA(Step),
+                                         TANUL_CUBLASLT(Step, fp32, "cublaslt"),
+                                         TANUL_GEMM_LARGE(Step),
+                                         gemm_atomic<Step>("gemm_64x64_atomic"),
+                                         TANUL_GEMM_ANY(Step)};
+
+#undef TANUL_GEMM_ANY
+#undef TANUL_GEMM_LARGE
+#undef TANUL_GEMM
+#undef TANUL_MMA_ATOMIC
+#undef TANUL_MMA
+#undef TANUL_CUBLASLT_OF_FEWER_BITS
+#undef TANUL_CUBLASLT
 
 }  // namespace
 
-#define TANUL_LIST(Step) \
-  { kImplementations<Step>, std::size(kImplementations<Step>) }
-const ImplementationList cuda_linear_fwd = TANUL_LIST(Forward);
-const ImplementationList cuda_linear_bwd_data = TANUL_LIST(BackwardData);
-const ImplementationList cuda_linear_bwd_weights = TANUL_LIST(BackwardWeights);
-#undef TANUL_LIST
+const ImplementationList cuda_linear_fwd = {kForward, std::size(kForward)};
+const ImplementationList cuda_linear_bwd_data = {kGradients<BackwardData>,
+                                                 std::size(kGradients<BackwardData>)};
+const ImplementationList cuda_linear_bwd_weights = {kGradients<BackwardWeights>,
+                                                    std::size(kGradients<BackwardWeights>)};
 
 }  // namespace tanul

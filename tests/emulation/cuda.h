@@ -333,14 +333,12 @@ TANUL_VECTOR4(uchar4, unsigned char, 4)
 #undef TANUL_VECTOR2
 #undef TANUL_VECTOR4
 
-// Atomic functions on integers, of global memory or of `&shared[i]`. There is none for floats: sums
-// would depend on the order of threads.
+// Atomic functions, of global memory or of `&shared[i]`. Sums of floats depend on the order of turns (see
+// grid.h), so that an implementation which is not deterministic shows it.
 template <typename A, typename T>
 auto atomicAdd(A address, T value) {
-  return tanul::cuda::emulation::atomically(address, [&](auto old) {
-    static_assert(std::is_integral_v<decltype(old)>);
-    return static_cast<decltype(old)>(old + value);
-  });
+  return tanul::cuda::emulation::atomically(
+      address, [&](auto old) { return static_cast<decltype(old)>(old + value); });
 }
 template <typename A, typename T>
 auto atomicMax(A address, T value) {

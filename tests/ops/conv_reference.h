@@ -115,7 +115,8 @@ Tensors conv_fwd(const Params& params, const Tensors& in, const RefContext&) {
   RefTensor y(with_extents(axes, x.shape[0], w.shape[0], x.shape,
                            [](const ConvAxis& axis, int64_t e) { return axis.forward(e); }));
   for_each_product(axes, plane_of(p).groups, x.shape, w.shape, y.shape,
-                   [&](int64_t xi, int64_t wi, int64_t yi) { y[yi] += x[xi] * w[wi]; });
+                   [to = y.v.data(), a = x.v.data(), b = w.v.data()](
+                       int64_t xi, int64_t wi, int64_t yi) { to[yi] += a[xi] * b[wi]; });
   const int64_t plane = y.shape.elems_from(2);
   for (int64_t i = 0; i < y.elems(); ++i) {
     const double b = is_present(in, 2) ? in[2][i / plane % y.shape[1]] : 0;
@@ -135,7 +136,8 @@ Tensors conv_bwd_data(const Params& params, const Tensors& in, const RefContext&
       axes, dy.shape[0], w.shape[1] * plane_of(p).groups, dy.shape,
       [&](const ConvAxis& axis, int64_t e) { return is_transposed ? axis.backward(e) : axis.in; }));
   for_each_product(axes, plane_of(p).groups, dx.shape, w.shape, dy.shape,
-                   [&](int64_t xi, int64_t wi, int64_t yi) { dx[xi] += dy[yi] * w[wi]; });
+                   [to = dx.v.data(), a = dy.v.data(), b = w.v.data()](
+                       int64_t xi, int64_t wi, int64_t yi) { to[xi] += a[yi] * b[wi]; });
   return {dx};
 }
 
@@ -148,7 +150,8 @@ Tensors conv_bwd_weights(const Params& params, const Tensors& in, const RefConte
   RefTensor dw(with_extents(axes, dy.shape[1], x.shape[1] / plane_of(p).groups, x.shape,
                             [](const ConvAxis& axis, int64_t) { return axis.kernel; }));
   for_each_product(axes, plane_of(p).groups, x.shape, dw.shape, dy.shape,
-                   [&](int64_t xi, int64_t wi, int64_t yi) { dw[wi] += x[xi] * dy[yi]; });
+                   [to = dw.v.data(), a = x.v.data(), b = dy.v.data()](
+                       int64_t xi, int64_t wi, int64_t yi) { to[wi] += a[xi] * b[yi]; });
   if (plane_of(p).has_bias == 0) return {dw, RefTensor::absent()};
   RefTensor db({dy.shape[1]});
   const int64_t plane = dy.shape.elems_from(2);

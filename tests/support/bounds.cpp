@@ -104,8 +104,12 @@ std::vector<double> through(ActivationKind kind, std::vector<double> bound, cons
 }
 
 const ImplementationRule* Rule::find(const char* implementation) const {
+  std::string_view name = implementation;
+  if (constexpr std::string_view kSuffix = "_atomic"; name.ends_with(kSuffix)) {
+    name.remove_suffix(kSuffix.size());  // the same products in another order
+  }
   for (const ImplementationRule& own : implementations) {
-    if (std::string_view(own.implementation) == implementation) return &own;
+    if (own.implementation == name) return &own;
   }
   return nullptr;
 }
