@@ -51,6 +51,7 @@ const Implementation kBackwardWeights[] = {
     TANUL_MMA(BackwardWeights<2>),
     conv_cudnn::cudnn<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     implicit_gemm<BackwardWeights<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
+    implicit_gemm_atomic<BackwardWeights<2>, Tile32x32>("implicit_gemm_32x32_atomic"),
     implicit_gemm<BackwardWeights<2>, Tile32x32, int32_t>("implicit_gemm_32x32"),
     implicit_gemm_atomic<BackwardWeights<2>, Tile64x64>("implicit_gemm_64x64_atomic"),
     implicit_gemm<BackwardWeights<2>, Tile64x64, int32_t>("implicit_gemm_64x64"),

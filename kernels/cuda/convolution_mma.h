@@ -43,13 +43,13 @@ constexpr Implementation mma_atomic(const char* name) {
 }
 
 // Entries of a list.
-#define TANUL_MMA(Step)                                                                        \
-  ::tanul::cuda::conv::mma<Step, ::tanul::cuda::Tf32>("mma_tf32"),                             \
-      ::tanul::cuda::conv::mma<Step, ::tanul::cuda::Bf16>("mma_bf16"),                         \
+#define TANUL_MMA(Step)                                                \
+  ::tanul::cuda::conv::mma<Step, ::tanul::cuda::Tf32>("mma_tf32"),     \
+      ::tanul::cuda::conv::mma<Step, ::tanul::cuda::Bf16>("mma_bf16"), \
       ::tanul::cuda::conv::mma<Step, ::tanul::cuda::Fp16>("mma_fp16")
-#define TANUL_MMA_ATOMIC(Step)                                                                 \
-  ::tanul::cuda::conv::mma_atomic<Step, ::tanul::cuda::Tf32>("mma_tf32_atomic"),               \
-      ::tanul::cuda::conv::mma_atomic<Step, ::tanul::cuda::Bf16>("mma_bf16_atomic"),           \
+#define TANUL_MMA_ATOMIC(Step)                                                       \
+  ::tanul::cuda::conv::mma_atomic<Step, ::tanul::cuda::Tf32>("mma_tf32_atomic"),     \
+      ::tanul::cuda::conv::mma_atomic<Step, ::tanul::cuda::Bf16>("mma_bf16_atomic"), \
       ::tanul::cuda::conv::mma_atomic<Step, ::tanul::cuda::Fp16>("mma_fp16_atomic")
 
 }  // namespace tanul::cuda::conv

@@ -63,7 +63,8 @@ __attribute__((no_sanitize("address", "undefined"))) void mma_of_warp(void* cons
   Four b[kDepth][2];
   for (int k = 0; k < kDepth; ++k) {
     for (int row = 0; row < 16; ++row) a[row][k] = a_of(lanes, row, k);
-    for (int column = 0; column < 8; ++column) b[k][column / 4][column % 4] = b_of(lanes, k, column);
+    for (int column = 0; column < 8; ++column)
+      b[k][column / 4][column % 4] = b_of(lanes, k, column);
   }
   for (int row = 0; row < 16; ++row) {
     // Row `row`, column `column` is register row / 8 * 2 + column % 2 of lane row % 8 * 4 + column / 2.
