@@ -296,6 +296,35 @@ TEST(Ops, EveryKindHasACudaKernel) {
     EXPECT_GT(emulated_cuda_device()->implementations(kind).count, 0) << op_name(kind);
   }
 }
+
+// A sum whose order is the blocks' own is not let through as one of a fixed order.
+TEST(Ops, AnImplementationThatHidesItsOrderIsFound) {
+  RunOptions options;
+  options.device = emulated_cuda_device();
+  const OpKind kind = OpKind::linear_bwd_weights;
+  int hidden = 0, found = 0;
+  for (const Named& named : all_implementations(options.device)) {
+    if (named.kind != kind || named.implementation().is_deterministic) continue;
+    Implementation hides = named.implementation();
+    hides.is_deterministic = true;
+    ++hidden;
+    bool is_found = false;
+    for (const Family& family : families()) {
+      if (std::string_view(family.name) != "linear") continue;
+      for (const OpCase& op_case : family.cases()) {
+        for (const Step& step : steps_of(op_case, kind, nullptr)) {
+          RunResult run;
+          const std::string error = step_error(hides, step, false, options, run);
+          is_found = is_found || error.find("other bits") != std::string::npos;
+        }
+        if (is_found) break;
+      }
+    }
+    found += is_found ? 1 : 0;
+  }
+  EXPECT_GT(hidden, 0);
+  EXPECT_EQ(found, hidden);
+}
 #endif
 
 // The last of the list has to take whatever `infer` accepts.
