@@ -2,7 +2,7 @@
 // Convolutions over two or three axes on CUDA, "cudnn": the product is one call of cuDNN, on the NCHW
 // tensors as they lie. Bias and activation follow in a pass over y, in place, and db is summed by the
 // kernels of reduce_sum: cuDNN has both in one with the product only for formats that we do not store.
-// Numerics and determinism: see convolutions.h. Signals are images of height 1.
+// Numerics and determinism: see cudnn_graph.h. Signals are images of height 1.
 #pragma once
 
 #include <algorithm>
@@ -11,21 +11,12 @@
 #include "kernels/conv3d/conv3d.h"
 #include "kernels/cuda/bias_gradient.h"
 #include "kernels/cuda/broadcast.h"
-#include "kernels/cuda/convolutions.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/cudnn_ops.h"
 #include "kernels/cuda/fused_activation.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/operands.h"
 
 namespace tanul::cuda::conv_cudnn {
-
-inline Convolutions* planning_convolutions() {
-  const Libraries* libraries = entered_libraries();
-  return libraries != nullptr ? libraries->convolutions() : nullptr;
-}
-inline const Convolutions& running_convolutions(Stream* stream) {
-  return *queue_of(stream).device->libraries->convolutions();
-}
 
 // ---- the numbers of a convolution --------------------------------------------------------------
 
@@ -82,6 +73,10 @@ inline bool is_whole(const ConvolutionShape& shape) {
   return true;
 }
 
+struct Operands {
+  const float *x, *w, *y;
+};
+
 // ---- steps -------------------------------------------------------------------------------------
 
 // y = act(y + b)
@@ -103,7 +98,7 @@ struct Forward {
     return shape_of(ConvolutionKind::forward, args.in[0], args.out[0], args.params_as<Params>(),
                     tf32);
   }
-  static ConvolutionOperands operands(const StepArgs& args) {
+  static Operands operands(const StepArgs& args) {
     return {args.in[0].as<float>(), args.in[1].as<float>(), args.out[0].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs&) { return 0; }
@@ -127,7 +122,7 @@ struct BackwardData {
     return shape_of(ConvolutionKind::backward_data, args.out[0], args.in[0],
                     args.params_as<Params>(), tf32);
   }
-  static ConvolutionOperands operands(const StepArgs& args) {
+  static Operands operands(const StepArgs& args) {
     return {args.out[0].as<float>(), args.in[1].as<float>(), args.in[0].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs&) { return 0; }
@@ -141,7 +136,7 @@ struct BackwardWeights {
     return shape_of(ConvolutionKind::backward_weights, args.in[0], args.in[1],
                     args.params_as<Params>(), tf32);
   }
-  static ConvolutionOperands operands(const StepArgs& args) {
+  static Operands operands(const StepArgs& args) {
     return {args.in[0].as<float>(), args.out[0].as<float>(), args.in[1].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs& args) {
@@ -157,21 +152,23 @@ struct BackwardWeights {
 
 template <class Step, bool kTf32>
 const char* supports(const StepArgs& args) {
-  Convolutions* convolutions = planning_convolutions();
-  if (convolutions == nullptr) return "cuDNN was not found";
+  CudnnOps* ops = planning_cudnn();
+  if (ops == nullptr) return "cuDNN was not found";
   const ConvolutionShape shape = Step::shape(args, kTf32);
   if (!is_whole(shape)) return "y has fewer outputs than fit";
-  return convolutions->prepare(shape).why_not();
+  return ops->convolutions.prepare(shape).why_not();
 }
 template <class Step, bool kTf32>
 int64_t workspace_bytes(const StepArgs& args, int) {
-  const int64_t bytes = workspace_of(planning_convolutions()->find(Step::shape(args, kTf32)));
+  const int64_t bytes = workspace_of(planning_cudnn()->convolutions.find(Step::shape(args, kTf32)));
   return bytes < 0 ? bytes : std::max(bytes, Step::finish_bytes(args));
 }
 template <class Step, bool kTf32>
 int launch(Stream* stream, const StepArgs& args) {
-  const int error = running_convolutions(stream).launch(
-      Step::shape(args, kTf32), Step::operands(args), args, queue_of(stream).stream);
+  const Queue& queue = queue_of(stream);
+  const Operands at = Step::operands(args);
+  const int error = running_cudnn(queue).convolutions.launch(
+      Step::shape(args, kTf32), {{'x', at.x}, {'w', at.w}, {'y', at.y}}, args, queue.stream);
   return error != 0 ? error : Step::finish(stream, args);
 }
 

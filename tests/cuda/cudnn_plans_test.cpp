@@ -101,7 +101,8 @@ TEST(RealCudnn, HasEnginesForWellKnownLayers) {
   if (!cuda::find_cudnn("libcudnn.so.9", real)) GTEST_SKIP() << "cuDNN 9 was not found";
   if (real.version() < 90800) GTEST_SKIP() << "cuDNN " << real.version() << " needs a GPU for that";
   const Api api = table_without_gpu();
-  cuda::Convolutions convolutions(api);
+  cuda::Cudnn cudnn(api);
+  cuda::Convolutions convolutions(cudnn);
   const Layer layers[] = {{"LeNet conv2", 64, 20, 12, 50, 5, 1, 0, 1},
                           {"AlexNet conv1", 128, 3, 224, 64, 11, 4, 2, 1},
                           {"ResNet conv1", 64, 3, 224, 64, 7, 2, 3, 1},
@@ -128,7 +129,8 @@ TEST(RealCudnn, RefusesWhatDoesNotFitTogether) {
   if (!cuda::find_cudnn("libcudnn.so.9", real)) GTEST_SKIP() << "cuDNN 9 was not found";
   if (real.version() < 90800) GTEST_SKIP() << "cuDNN " << real.version() << " needs a GPU for that";
   const Api api = table_without_gpu();
-  cuda::Convolutions convolutions(api);
+  cuda::Cudnn cudnn(api);
+  cuda::Convolutions convolutions(cudnn);
   ConvolutionShape shape = shape_of({"", 4, 8, 9, 8, 3, 1, 1, 1}, ConvolutionKind::forward, false);
   shape.y[2] = 5;  // 9 rows fit
   const cuda::Preparation& made = convolutions.prepare(shape);
