@@ -6,7 +6,7 @@
 
 #include "kernels/conv2d/conv2d_cuda.h"
 #include "kernels/cuda/convolution.h"
-#include "kernels/cuda/convolution_cudnn.h"
+#include "kernels/cuda/convolution_cudnn_16_bit.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/ops.h"
 
@@ -40,6 +40,8 @@ const Implementation kForward[] = {
     TANUL_DEPTHWISE(conv2d_fwd),
     {"direct", conv2d_fwd_direct::supports, no_workspace, conv2d_fwd_direct::launch},
     conv_cudnn::cudnn_tf32<conv_cudnn::Forward<Conv2dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::Forward<Conv2dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::Forward<Conv2dParams>>(),
     TANUL_MMA(Forward),
     conv_cudnn::cudnn<conv_cudnn::Forward<Conv2dParams>>(),
     implicit_gemm<Forward<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
@@ -49,7 +51,10 @@ const Implementation kForward[] = {
 const Implementation kBackwardData[] = {
     TANUL_DEPTHWISE(conv2d_bwd_data),
     conv_cudnn::cudnn_tf32<conv_cudnn::BackwardData<Conv2dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::BackwardData<Conv2dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::BackwardData<Conv2dParams>>(),
     TANUL_MMA(BackwardData),
+    conv_cudnn::cudnn_any_order<conv_cudnn::BackwardData<Conv2dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardData<Conv2dParams>>(),
     implicit_gemm<BackwardData<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardData<2>, Tile32x128, int32_t>("implicit_gemm_32x128"),
@@ -58,7 +63,10 @@ const Implementation kBackwardData[] = {
 const Implementation kBackwardWeights[] = {
     TANUL_DEPTHWISE(conv2d_bwd_weights),
     conv_cudnn::cudnn_tf32<conv_cudnn::BackwardWeights<Conv2dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::BackwardWeights<Conv2dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     TANUL_MMA(BackwardWeights),
+    conv_cudnn::cudnn_any_order<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     implicit_gemm<BackwardWeights<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardWeights<2>, Tile32x32, int32_t>("implicit_gemm_32x32"),

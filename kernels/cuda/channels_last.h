@@ -7,12 +7,13 @@
 //
 // P are the positions of an image; a filter [K, C, R, S] is an image of R S positions. C' is even.
 //
-// A block takes a tile of 64 channels x 32 positions through shared memory, so that it reads and writes
-// runs: 128 bytes in either layout where there are 32 positions; where there are fewer, all channels of the
-// tile are one run. Memory bound: 6 bytes an element to the copy, 8 from it.
+// A block takes a tile of 64 channels x 32 positions, of all images counted through, to shared memory, so that
+// lanes walk along the positions on one side and along the channels on the other: runs of 128 bytes, or as long as
+// an image or the channels are, whose neighbours the same block touches. Memory bound: 6 bytes an element to the
+// copy, 8 from it.
 //
 // Numerics: values are rounded once, to nearest, ties to even (kernels/cuda/mma.h says how far off that
-// may be); the way back rounds b's addition only. Deterministic: nothing is summed.
+// may be); the way back rounds the addition of b only. Deterministic: nothing is summed.
 #pragma once
 
 #include <algorithm>
@@ -32,56 +33,69 @@ constexpr uint32_t kThreads = 256;
 struct Tiling {
   int64_t images, channels, positions;  // of [N, C, P]
   int64_t last_images, last_channels;   // of [N', P, C']
-  int64_t channel_tiles = 0, position_tiles = 0, tiles = 0;
-  Divider columns = {};  // positions of a full tile
+  int64_t columns = 0;                  // positions of all images that tiles cover
+  int64_t channel_tiles = 0, tiles = 0;
+  Divider width = {};  // channels of a full tile, or pairs of them
 
-  // Tiles cover `images` x `channels`.
-  void cut(int64_t of_images, int64_t of_channels) {
+  void cut(int64_t of_images, int64_t of_channels, int channels_of_step) {
+    columns = of_images * positions;
     channel_tiles = ceil_div(of_channels, kTileChannels);
-    position_tiles = ceil_div(positions, kTilePositions);
-    tiles = of_images * channel_tiles * position_tiles;
-    columns = Divider(std::clamp<int64_t>(positions, 1, kTilePositions));
+    tiles = channel_tiles * ceil_div(columns, kTilePositions);
+    width = Divider(std::min<int64_t>(last_channels, kTileChannels) / channels_of_step);
   }
+  // For copies of pairs to [N', P, C'], and for single elements from there.
+  void cut_to() { cut(last_images, last_channels, 2); }
+  void cut_from() { cut(images, channels, 1); }
+
   Dim3 grid() const {
     constexpr int64_t kMostBlocks = 0x7fffffff;
     return {static_cast<uint32_t>(std::clamp<int64_t>(tiles, 1, kMostBlocks)), 1, 1};
   }
 };
 
-struct Tile {
-  int64_t image, channel, position;  // the first of them
-  int columns;                       // positions of a row of elements
+// A thread's place in a tile: its column in [N, C, P], and the first of its rows, of which the others follow
+// kRowStep apart.
+struct Place {
+  static constexpr int kRowStep = static_cast<int>(kThreads) / kTilePositions;
 
-  __device__ Tile(const Tiling& all, int64_t i) : columns(static_cast<int>(all.columns.divisor)) {
-    position = i % all.position_tiles * kTilePositions;
-    i /= all.position_tiles;
-    channel = i % all.channel_tiles * kTileChannels;
-    image = i / all.channel_tiles;
+  int64_t channel, column;  // the first of the tile
+  int lane, row;
+  int64_t image, offset;  // of the own column; where its channel 0 lies in [N, C, P]
+  bool is_inside;
+
+  __device__ Place(const Tiling& all, int64_t tile)
+      : channel(tile % all.channel_tiles * kTileChannels),
+        column(tile / all.channel_tiles * kTilePositions),
+        lane(static_cast<int>(threadIdx.x) % kTilePositions),
+        row(static_cast<int>(threadIdx.x) / kTilePositions) {
+    image = (column + lane) / all.positions;
+    offset = image * (all.channels - 1) * all.positions + column + lane;
+    is_inside = image < all.images && column + lane < all.columns;
   }
 };
 
 template <class Format>
 __global__ void to_channels_last_kernel(Tiling all, const float* x, uint32_t* copy) {
   TANUL_SHARED(float, tile, kTileChannels* kTilePitch);
-  const int own = static_cast<int>(threadIdx.x);
+  const int64_t words = all.last_channels / 2;
   for (int64_t t = blockIdx.x; t < all.tiles; t += gridDim.x) {
-    const Tile at(all, t);
-    for (int i = own; i < kTileChannels * at.columns; i += kThreads) {
-      const auto split = all.columns.split(i);
-      const int64_t c = at.channel + split.quotient, p = at.position + split.rest;
-      const bool is_inside = at.image < all.images && c < all.channels && p < all.positions;
-      tile[split.quotient * kTilePitch + split.rest] =
-          is_inside ? x[(at.image * all.channels + c) * all.positions + p] : 0.0f;
+    const Place at(all, t);
+    const auto rows =
+        static_cast<int>(std::min<int64_t>(kTileChannels, all.last_channels - at.channel));
+    for (int row = at.row; row < rows; row += Place::kRowStep) {
+      const int64_t c = at.channel + row;
+      tile[row * kTilePitch + at.lane] =
+          at.is_inside && c < all.channels ? x[at.offset + c * all.positions] : 0.0f;
     }
     __syncthreads();
-    const int64_t words = all.last_channels / 2;
-    for (int i = own; i < kTileChannels / 2 * at.columns; i += kThreads) {
-      const int pair = i % (kTileChannels / 2), column = i / (kTileChannels / 2);
-      const int64_t word = at.channel / 2 + pair, p = at.position + column;
-      if (word >= words || p >= all.positions) continue;
+    const auto pairs = static_cast<int32_t>(all.width.divisor);
+    for (auto i = static_cast<int32_t>(threadIdx.x); i < pairs * kTilePositions; i += kThreads) {
+      const auto split = all.width.split(i);
+      const int pair = split.rest, column = split.quotient;
+      if (at.channel / 2 + pair >= words || at.column + column >= all.columns) continue;
       const float steps[2] = {tile[2 * pair * kTilePitch + column],
                               tile[(2 * pair + 1) * kTilePitch + column]};
-      copy[(at.image * all.positions + p) * words + word] = Format::word(steps);
+      copy[(at.column + column) * words + at.channel / 2 + pair] = Format::word(steps);
     }
     __syncthreads();
   }
@@ -95,39 +109,37 @@ struct Finish {
 
 static __global__ void from_channels_last_kernel(Tiling all, const float* x, float* y, Finish f) {
   TANUL_SHARED(float, tile, kTileChannels* kTilePitch);
-  const int own = static_cast<int>(threadIdx.x);
   for (int64_t t = blockIdx.x; t < all.tiles; t += gridDim.x) {
-    const Tile at(all, t);
-    for (int i = own; i < kTileChannels * at.columns; i += kThreads) {
-      const int channel = i % kTileChannels, column = i / kTileChannels;
-      const int64_t c = at.channel + channel, p = at.position + column;
-      if (c >= all.channels || p >= all.positions) continue;
-      tile[channel * kTilePitch + column] =
-          x[(at.image * all.positions + p) * all.last_channels + c];
+    const Place at(all, t);
+    const auto width = static_cast<int32_t>(all.width.divisor);
+    for (auto i = static_cast<int32_t>(threadIdx.x); i < width * kTilePositions; i += kThreads) {
+      const auto split = all.width.split(i);
+      const int64_t c = at.channel + split.rest, column = at.column + split.quotient;
+      if (c >= all.channels || column >= all.columns) continue;
+      tile[split.rest * kTilePitch + split.quotient] = x[column * all.last_channels + c];
     }
     __syncthreads();
-    for (int i = own; i < kTileChannels * at.columns; i += kThreads) {
-      const auto split = all.columns.split(i);
-      const int64_t c = at.channel + split.quotient, p = at.position + split.rest;
-      if (c >= all.channels || p >= all.positions) continue;
-      const float sum = tile[split.quotient * kTilePitch + split.rest];
-      y[(at.image * all.channels + c) * all.positions + p] =
+    const auto rows = static_cast<int>(std::min<int64_t>(kTileChannels, all.channels - at.channel));
+    for (int row = at.row; row < rows && at.is_inside; row += Place::kRowStep) {
+      const int64_t c = at.channel + row;
+      const float sum = tile[row * kTilePitch + at.lane];
+      y[at.offset + c * all.positions] =
           activate(f.activation, f.b == nullptr ? sum : sum + f.b[c]);
     }
     __syncthreads();
   }
 }
 
-// copy: of images * positions * channels elements of 16 bits, by the extents of `last`
+// copy [N', P, C'], in elements of 16 bits
 template <class Format>
 int launch_to(Stream* stream, Tiling shapes, const float* x, void* copy) {
-  shapes.cut(shapes.last_images, shapes.last_channels);
+  shapes.cut_to();
   return launch(stream, to_channels_last_kernel<Format>, shapes.grid(), kThreads, shapes, x,
                 static_cast<uint32_t*>(copy));
 }
 inline int launch_from(Stream* stream, Tiling shapes, const float* x, float* y,
                        const Finish& finish) {
-  shapes.cut(shapes.images, shapes.channels);
+  shapes.cut_from();
   return launch(stream, from_channels_last_kernel, shapes.grid(), kThreads, shapes, x, y, finish);
 }
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions of float32 tensors by cuDNN's graph API: fprop, dgrad and wgrad over two or three axes, each
-// a graph of one operation. Numerics and determinism: see cudnn_graph.h; inputs are rounded to TF32 only
-// where the shape says so.
+// Convolutions by cuDNN's graph API: fprop, dgrad and wgrad over two or three axes. Numerics and
+// determinism: see cudnn_graph.h; inputs are rounded to TF32 only where the shape says so.
+//
+// In fp32 and TF32 tensors are float32, [N, C, …], and the graph has one operation. In bf16 and fp16 they are
+// of 16 bits with channels last, [N, …, C], and the result is float32, also with channels last. cuDNN 9 has
+// engines for that only where a pointwise operation follows the product: the identity, behind a float32
+// tensor that is never in memory. (Those of the product alone write 16 bits: they would round once more, and
+// in fp16 gradients of scaled losses might not fit.) It compiles such an engine when it plans it, about a second
+// a shape. On an H100 it has them for channels and filters in any even number, for groups only forward.
 #pragma once
 
 #include <array>
@@ -21,11 +27,15 @@ struct ConvolutionShape {
 
   ConvolutionKind kind;
   int32_t axes;
-  bool rounds_to_tf32;
-  Extents x, w, y;  // [N, C, …], [K, C/G, …], [N, K, …], the first 2 + axes of each
+  Precision multiplies_in;
+  bool wants_any_order;  // of sums: see CudnnGraphBuilder::plan
+  Extents x, w, y;       // [N, C, …], [K, C/G, …], [N, K, …], the first 2 + axes of each
   Axes stride, dilation, pad_begin, pad_end;
 
   auto operator<=>(const ConvolutionShape&) const = default;
+  bool is_16_bit() const {
+    return multiplies_in == Precision::bf16 || multiplies_in == Precision::fp16;
+  }
   bool build(CudnnGraphBuilder& builder) const;
 };
 

@@ -56,8 +56,8 @@ int CudnnGraph::launch(std::initializer_list<CudnnData> data, const StepArgs& ar
   };
   // Where the tensors lie is said in a descriptor that can be finalized once only: each launch makes one.
   Descriptor pack = nullptr;
-  if (int e = check(api.create_descriptor(Kind::variant_pack, &pack),
-                    "cudnnBackendCreateDescriptor")) {
+  if (int e =
+          check(api.create_descriptor(Kind::variant_pack, &pack), "cudnnBackendCreateDescriptor")) {
     return e;
   }
   std::array<int64_t, kMostTensors> ids;
@@ -120,19 +120,26 @@ bool CudnnGraphBuilder::finalize(Descriptor descriptor) {
 bool CudnnGraphBuilder::tensor(const CudnnTensor& tensor, Descriptor& made) {
   std::array<int64_t, kMostRank> strides;
   int64_t stride = 1;
-  for (int64_t i = tensor.rank - 1; i >= 0; --i) {
-    strides[static_cast<size_t>(i)] = stride;
-    stride *= tensor.extents[i];
+  const auto add_outer = [&](int64_t axis) {
+    strides[static_cast<size_t>(axis)] = stride;
+    stride *= tensor.extents[axis];
+  };
+  if (tensor.has_channels_last) add_outer(1);
+  for (int64_t axis = tensor.rank - 1; axis >= 0; --axis) {
+    if (axis != 1 || !tensor.has_channels_last) add_outer(axis);
   }
   return make(Kind::tensor, made) &&
          set(made, Name::tensor_data_type, Type::data_type, tensor.data_type) &&
          set(made, Name::tensor_extents, Type::int64, tensor.rank, tensor.extents) &&
          set(made, Name::tensor_strides, Type::int64, tensor.rank, strides.data()) &&
          set(made, Name::tensor_id, Type::int64, tensor.id) &&
+         (!tensor.is_virtual || set(made, Name::tensor_is_virtual, Type::boolean, true)) &&
          set(made, Name::tensor_alignment, Type::int64, kTensorAlignment) && finalize(made);
 }
 
-bool CudnnGraphBuilder::plan(const std::vector<Descriptor>& operations, bool uses_tensor_cores) {
+bool CudnnGraphBuilder::plan(const std::vector<Descriptor>& operations, bool uses_tensor_cores,
+                             bool wants_any_order) {
+  wants_any_order_ = wants_any_order;
   Descriptor all = nullptr;
   if (!make(Kind::operation_graph, all) ||
       !set(all, Name::graph_handle, Type::handle, graph_.cudnn_.handle) ||
@@ -167,8 +174,8 @@ bool CudnnGraphBuilder::choose(Descriptor operations, int mode, bool uses_tensor
   for (Descriptor& config : configs) {
     if (!make(Kind::engine_config, config)) return false;
   }
-  if (count > 0 && !get(heuristics, Name::heuristics_results, Type::descriptor, count, count,
-                        configs.data())) {
+  if (count > 0 &&
+      !get(heuristics, Name::heuristics_results, Type::descriptor, count, count, configs.data())) {
     return false;
   }
   configs.resize(static_cast<size_t>(count));
@@ -177,7 +184,10 @@ bool CudnnGraphBuilder::choose(Descriptor operations, int mode, bool uses_tensor
     if (!keeps_promises(config, uses_tensor_cores, keeps) || (keeps && !try_out(config))) {
       return false;
     }
-    if (graph_.plan_ != nullptr) return true;
+    if (graph_.plan_ == nullptr) continue;
+    if (!wants_any_order_ || has_any_order_) return true;
+    graph_.plan_ = nullptr;
+    return refuse("cuDNN's first choice has a fixed order of sums");
   }
   return true;
 }
@@ -191,10 +201,14 @@ bool CudnnGraphBuilder::keeps_promises(Descriptor config, bool uses_tensor_cores
       !get(engine, Name::engine_notes, Type::numerical_note, kNoteCount, count, notes)) {
     return false;
   }
+  has_any_order_ = false;
   keeps = count <= kNoteCount;  // a note that is not known here may break them
   for (int64_t i = 0; keeps && i < count; ++i) {
     const int note = notes[i];
-    const bool is_allowed = note == kNoteTensorCore && uses_tensor_cores;
+    const bool has_any_order = note == kNoteNondeterministic;
+    const bool is_allowed =
+        (note == kNoteTensorCore && uses_tensor_cores) || (has_any_order && wants_any_order_);
+    has_any_order_ = has_any_order_ || has_any_order;
     const bool breaks = note == kNoteTensorCore || note == kNoteDownConvertsInputs ||
                         note == kNoteReducedPrecisionReduction || note == kNoteFft ||
                         note == kNoteNondeterministic || note == kNoteWinograd;

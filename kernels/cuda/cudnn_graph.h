@@ -5,7 +5,7 @@
 // Engines are tried in the order of cuDNN's heuristics. One is taken if it keeps the promises of the
 // formula, by what its numerical notes say: terms as they stand (no Winograd, no FFT), sums in float32, the
 // same bits in every run, and tensor cores only where the op says so. Deterministic so for one GPU and one
-// version of the library.
+// version of the library; an op may also ask for sums in any order.
 #pragma once
 
 #include <initializer_list>
@@ -34,6 +34,8 @@ struct CudnnTensor {
   int64_t rank;
   const int64_t* extents;
   int data_type = cudnn::kDataFloat;
+  bool has_channels_last = false;
+  bool is_virtual = false;  // from one operation to the next, never in memory
 };
 
 // Where a tensor of a graph lies.
@@ -83,11 +85,13 @@ class CudnnGraphBuilder {
   }
   bool finalize(cudnn::Descriptor descriptor);
 
-  // Dense, the last axis innermost.
+  // Dense, the last axis innermost, or the second one.
   bool tensor(const CudnnTensor& tensor, cudnn::Descriptor& made);
 
-  // The last step: the graph of these operations, and an engine for it.
-  bool plan(const std::vector<cudnn::Descriptor>& operations, bool uses_tensor_cores);
+  // The last step: the graph of these operations, and an engine for it. `wants_any_order`: one whose sums have
+  // no fixed order; refused where cuDNN's first choice has one all the same.
+  bool plan(const std::vector<cudnn::Descriptor>& operations, bool uses_tensor_cores,
+            bool wants_any_order = false);
 
  private:
   bool is_good(int status, const char* call);
@@ -100,6 +104,8 @@ class CudnnGraphBuilder {
 
   CudnnGraph& graph_;
   const cudnn::Api& api_;
+  bool wants_any_order_ = false;
+  bool has_any_order_ = false;  // the engine looked at last
 };
 
 // The graphs of one op, by shape. A Shape is ordered and has

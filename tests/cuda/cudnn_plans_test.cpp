@@ -82,11 +82,13 @@ struct Layer {
   int64_t N, C, H, K, R, stride, pad, groups;
 };
 
-ConvolutionShape shape_of(const Layer& layer, ConvolutionKind kind, bool rounds_to_tf32) {
+ConvolutionShape shape_of(const Layer& layer, ConvolutionKind kind, Precision precision,
+                          bool wants_any_order = false) {
   const int64_t P = (layer.H + 2 * layer.pad - layer.R) / layer.stride + 1;
   return {kind,
           2,
-          rounds_to_tf32,
+          precision,
+          wants_any_order,
           {layer.N, layer.C, layer.H, layer.H},
           {layer.K, layer.C / layer.groups, layer.R, layer.R},
           {layer.N, layer.K, P, P},
@@ -113,8 +115,8 @@ TEST(RealCudnn, HasEnginesForWellKnownLayers) {
   for (const Layer& layer : layers) {
     for (const auto kind : {ConvolutionKind::forward, ConvolutionKind::backward_data,
                             ConvolutionKind::backward_weights}) {
-      for (const bool rounds_to_tf32 : {false, true}) {
-        const cuda::Preparation& made = convolutions.prepare(shape_of(layer, kind, rounds_to_tf32));
+      for (const auto precision : {Precision::fp32, Precision::tf32}) {
+        const cuda::Preparation& made = convolutions.prepare(shape_of(layer, kind, precision));
         EXPECT_EQ(made.failure + made.refusal, "")
             << layer.name << ", kind " << static_cast<int>(kind);
         EXPECT_LE(made.workspace_bytes, int64_t{1} << 30) << layer.name;
@@ -131,7 +133,8 @@ TEST(RealCudnn, RefusesWhatDoesNotFitTogether) {
   const Api api = table_without_gpu();
   cuda::Cudnn cudnn(api);
   cuda::Convolutions convolutions(cudnn);
-  ConvolutionShape shape = shape_of({"", 4, 8, 9, 8, 3, 1, 1, 1}, ConvolutionKind::forward, false);
+  ConvolutionShape shape =
+      shape_of({"", 4, 8, 9, 8, 3, 1, 1, 1}, ConvolutionKind::forward, Precision::fp32);
   shape.y[2] = 5;  // 9 rows fit
   const cuda::Preparation& made = convolutions.prepare(shape);
   EXPECT_EQ(made.failure, "");

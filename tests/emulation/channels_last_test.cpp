@@ -50,7 +50,7 @@ void expect_copy(Tiling s, float round(float), float value(uint32_t)) {
   const int64_t elems = s.last_images * s.positions * s.last_channels;
   constexpr uint32_t kGuard = 0x7fc17fc1;
   std::vector<uint32_t> copy(static_cast<size_t>(elems / 2) + 8, kGuard);
-  s.cut(s.last_images, s.last_channels);
+  s.cut_to();
   run(s, [&] { to_channels_last_kernel<Format>(s, x.data(), copy.data()); });
   for (int64_t i = 0; i < elems; ++i) {
     const int64_t c = i % s.last_channels, p = i / s.last_channels % s.positions;
@@ -77,7 +77,7 @@ TEST(ChannelsLast, TheWayBackAddsABiasAndAppliesAnActivation) {
   for (Tiling s : kShapes) {
     const std::vector<float> x = draw(s.last_images * s.positions * s.last_channels);
     const std::vector<float> b = draw(s.channels);
-    s.cut(s.images, s.channels);
+    s.cut_from();
     for (const bool has_bias : {false, true}) {
       for (const auto activation : {ActivationKind::none, ActivationKind::relu}) {
         std::vector<float> y(static_cast<size_t>(s.images * s.channels * s.positions) + 8, NAN);
