@@ -34,13 +34,16 @@ struct Tiling {
   int64_t images, channels, positions;  // of [N, C, P]
   int64_t last_images, last_channels;   // of [N', P, C']
   int64_t columns = 0;                  // positions of all images that tiles cover
-  int64_t channel_tiles = 0, tiles = 0;
-  Divider width = {};  // channels of a full tile, or pairs of them
+  int64_t tiles = 0;
+  Divider channel_tiles = {};  // tiles of the same positions
+  Divider image = {};          // its positions
+  Divider width = {};          // channels of a full tile, or pairs of them
 
   void cut(int64_t of_images, int64_t of_channels, int channels_of_step) {
     columns = of_images * positions;
-    channel_tiles = ceil_div(of_channels, kTileChannels);
-    tiles = channel_tiles * ceil_div(columns, kTilePositions);
+    channel_tiles = Divider(ceil_div(of_channels, kTileChannels));
+    tiles = channel_tiles.divisor * ceil_div(columns, kTilePositions);
+    image = Divider(positions);
     width = Divider(std::min<int64_t>(last_channels, kTileChannels) / channels_of_step);
   }
   // For copies of pairs to [N', P, C'], and for single elements from there.
@@ -64,11 +67,11 @@ struct Place {
   bool is_inside;
 
   __device__ Place(const Tiling& all, int64_t tile)
-      : channel(tile % all.channel_tiles * kTileChannels),
-        column(tile / all.channel_tiles * kTilePositions),
-        lane(static_cast<int>(threadIdx.x) % kTilePositions),
+      : lane(static_cast<int>(threadIdx.x) % kTilePositions),
         row(static_cast<int>(threadIdx.x) / kTilePositions) {
-    image = (column + lane) / all.positions;
+    channel = split_off(all.channel_tiles, tile) * kTileChannels;
+    column = tile * kTilePositions;
+    image = all.image.quotient(column + lane);
     offset = image * (all.channels - 1) * all.positions + column + lane;
     is_inside = image < all.images && column + lane < all.columns;
   }
