@@ -7,7 +7,7 @@
 
 #include "kernels/conv2d/conv2d_cuda.h"
 #include "kernels/cuda/convolution.h"
-#include "kernels/cuda/convolution_cudnn.h"
+#include "kernels/cuda/convolution_cudnn_16_bit.h"
 #include "kernels/cuda/convolution_mma.h"
 #include "kernels/cuda/ops.h"
 
@@ -29,6 +29,8 @@ const Implementation kForward[] = {
     TANUL_DEPTHWISE(conv2d_fwd),
     {"direct", conv2d_fwd_direct::supports, no_workspace, conv2d_fwd_direct::launch},
     conv_cudnn::cudnn_tf32<conv_cudnn::Forward<Conv2dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::Forward<Conv2dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::Forward<Conv2dParams>>(),
     TANUL_MMA(Forward<2>),
     conv_cudnn::cudnn<conv_cudnn::Forward<Conv2dParams>>(),
     implicit_gemm<Forward<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
@@ -38,7 +40,10 @@ const Implementation kForward[] = {
 const Implementation kBackwardData[] = {
     TANUL_DEPTHWISE(conv2d_bwd_data),
     conv_cudnn::cudnn_tf32<conv_cudnn::BackwardData<Conv2dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::BackwardData<Conv2dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::BackwardData<Conv2dParams>>(),
     TANUL_MMA(BackwardData<2>),
+    conv_cudnn::cudnn_any_order<conv_cudnn::BackwardData<Conv2dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardData<Conv2dParams>>(),
     implicit_gemm<BackwardData<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardData<2>, Tile32x128, int32_t>("implicit_gemm_32x128"),
@@ -47,8 +52,11 @@ const Implementation kBackwardData[] = {
 const Implementation kBackwardWeights[] = {
     TANUL_DEPTHWISE(conv2d_bwd_weights),
     conv_cudnn::cudnn_tf32<conv_cudnn::BackwardWeights<Conv2dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::BackwardWeights<Conv2dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     TANUL_MMA_ATOMIC(BackwardWeights<2>),
     TANUL_MMA(BackwardWeights<2>),
+    conv_cudnn::cudnn_any_order<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardWeights<Conv2dParams>>(),
     implicit_gemm<BackwardWeights<2>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm_atomic<BackwardWeights<2>, Tile32x32>("implicit_gemm_32x32_atomic"),

@@ -5,7 +5,7 @@
 #include <iterator>
 
 #include "kernels/cuda/convolution.h"
-#include "kernels/cuda/convolution_cudnn.h"
+#include "kernels/cuda/convolution_cudnn_16_bit.h"
 #include "kernels/cuda/convolution_mma.h"
 #include "kernels/cuda/ops.h"
 
@@ -22,6 +22,8 @@ using cuda::gemm::Tile64x64;
 
 const Implementation kForward[] = {
     conv_cudnn::cudnn_tf32<conv_cudnn::Forward<Conv3dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::Forward<Conv3dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::Forward<Conv3dParams>>(),
     TANUL_MMA(Forward<3>),
     conv_cudnn::cudnn<conv_cudnn::Forward<Conv3dParams>>(),
     implicit_gemm<Forward<3>, Tile128x128, int32_t>("implicit_gemm_128x128"),
@@ -30,7 +32,10 @@ const Implementation kForward[] = {
     implicit_gemm<Forward<3>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
 const Implementation kBackwardData[] = {
     conv_cudnn::cudnn_tf32<conv_cudnn::BackwardData<Conv3dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::BackwardData<Conv3dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::BackwardData<Conv3dParams>>(),
     TANUL_MMA(BackwardData<3>),
+    conv_cudnn::cudnn_any_order<conv_cudnn::BackwardData<Conv3dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardData<Conv3dParams>>(),
     implicit_gemm<BackwardData<3>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardData<3>, Tile32x128, int32_t>("implicit_gemm_32x128"),
@@ -38,7 +43,10 @@ const Implementation kBackwardData[] = {
     implicit_gemm<BackwardData<3>, Tile64x64, int64_t>("implicit_gemm_64_bit")};
 const Implementation kBackwardWeights[] = {
     conv_cudnn::cudnn_tf32<conv_cudnn::BackwardWeights<Conv3dParams>>(),
+    conv_cudnn::cudnn_bf16<conv_cudnn::BackwardWeights<Conv3dParams>>(),
+    conv_cudnn::cudnn_fp16<conv_cudnn::BackwardWeights<Conv3dParams>>(),
     TANUL_MMA(BackwardWeights<3>),
+    conv_cudnn::cudnn_any_order<conv_cudnn::BackwardWeights<Conv3dParams>>(),
     conv_cudnn::cudnn<conv_cudnn::BackwardWeights<Conv3dParams>>(),
     implicit_gemm<BackwardWeights<3>, Tile128x128, int32_t>("implicit_gemm_128x128"),
     implicit_gemm<BackwardWeights<3>, Tile32x32, int32_t>("implicit_gemm_32x32"),

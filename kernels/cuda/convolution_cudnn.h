@@ -2,7 +2,8 @@
 // Convolutions over two or three axes on CUDA, "cudnn": the product is one call of cuDNN, on the NCHW
 // tensors as they lie. Bias and activation follow in a pass over y, in place, and db is summed by the
 // kernels of reduce_sum: cuDNN has both in one with the product only for formats that we do not store.
-// Numerics and determinism: see convolutions.h. Signals are images of height 1.
+// Numerics and determinism: see cudnn_graph.h. "cudnn_any_order" is fp32 whose sums have no fixed order; cuDNN
+// has such engines for gradients. Signals are images of height 1.
 #pragma once
 
 #include <algorithm>
@@ -11,21 +12,12 @@
 #include "kernels/conv3d/conv3d.h"
 #include "kernels/cuda/bias_gradient.h"
 #include "kernels/cuda/broadcast.h"
-#include "kernels/cuda/convolutions.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/cudnn_ops.h"
 #include "kernels/cuda/fused_activation.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/operands.h"
 
 namespace tanul::cuda::conv_cudnn {
-
-inline Convolutions* planning_convolutions() {
-  const Libraries* libraries = entered_libraries();
-  return libraries != nullptr ? libraries->convolutions() : nullptr;
-}
-inline const Convolutions& running_convolutions(Stream* stream) {
-  return *queue_of(stream).device->libraries->convolutions();
-}
 
 // ---- the numbers of a convolution --------------------------------------------------------------
 
@@ -59,11 +51,11 @@ inline ConvolutionShape::Extents extents_of(const Operand& tensor) {
 // Of x [N, C, …], y [N, K, …] or their gradients; signals have no height.
 template <class Params>
 ConvolutionShape shape_of(ConvolutionKind kind, const Operand& x, const Operand& y,
-                          const Params& params, bool rounds_to_tf32) {
+                          const Params& params, Precision multiplies_in) {
   ConvolutionShape shape{};
   shape.kind = kind;
   shape.axes = std::max(x.rank - 2, 2);
-  shape.rounds_to_tf32 = rounds_to_tf32;
+  shape.multiplies_in = multiplies_in;
   shape.x = extents_of(x);
   shape.y = extents_of(y);
   const int64_t groups = set_window(shape, params);
@@ -82,6 +74,10 @@ inline bool is_whole(const ConvolutionShape& shape) {
   return true;
 }
 
+struct Operands {
+  const float *x, *w, *y;
+};
+
 // ---- steps -------------------------------------------------------------------------------------
 
 // y = act(y + b)
@@ -99,11 +95,11 @@ inline const Conv2dParams& plane_of(const Conv3dParams& params) { return params.
 template <class Params_>
 struct Forward {
   using Params = Params_;
-  static ConvolutionShape shape(const StepArgs& args, bool tf32) {
+  static ConvolutionShape shape(const StepArgs& args, Precision precision) {
     return shape_of(ConvolutionKind::forward, args.in[0], args.out[0], args.params_as<Params>(),
-                    tf32);
+                    precision);
   }
-  static ConvolutionOperands operands(const StepArgs& args) {
+  static Operands operands(const StepArgs& args) {
     return {args.in[0].as<float>(), args.in[1].as<float>(), args.out[0].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs&) { return 0; }
@@ -123,11 +119,11 @@ struct Forward {
 template <class Params_>
 struct BackwardData {
   using Params = Params_;
-  static ConvolutionShape shape(const StepArgs& args, bool tf32) {
+  static ConvolutionShape shape(const StepArgs& args, Precision precision) {
     return shape_of(ConvolutionKind::backward_data, args.out[0], args.in[0],
-                    args.params_as<Params>(), tf32);
+                    args.params_as<Params>(), precision);
   }
-  static ConvolutionOperands operands(const StepArgs& args) {
+  static Operands operands(const StepArgs& args) {
     return {args.out[0].as<float>(), args.in[1].as<float>(), args.in[0].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs&) { return 0; }
@@ -137,11 +133,11 @@ struct BackwardData {
 template <class Params_>
 struct BackwardWeights {
   using Params = Params_;
-  static ConvolutionShape shape(const StepArgs& args, bool tf32) {
+  static ConvolutionShape shape(const StepArgs& args, Precision precision) {
     return shape_of(ConvolutionKind::backward_weights, args.in[0], args.in[1],
-                    args.params_as<Params>(), tf32);
+                    args.params_as<Params>(), precision);
   }
-  static ConvolutionOperands operands(const StepArgs& args) {
+  static Operands operands(const StepArgs& args) {
     return {args.in[0].as<float>(), args.out[0].as<float>(), args.in[1].as<float>()};
   }
   static int64_t finish_bytes(const StepArgs& args) {
@@ -155,37 +151,59 @@ struct BackwardWeights {
 
 // ---- implementations ---------------------------------------------------------------------------
 
-template <class Step, bool kTf32>
-const char* supports(const StepArgs& args) {
-  Convolutions* convolutions = planning_convolutions();
-  if (convolutions == nullptr) return "cuDNN was not found";
-  const ConvolutionShape shape = Step::shape(args, kTf32);
-  if (!is_whole(shape)) return "y has fewer outputs than fit";
-  return convolutions->prepare(shape).why_not();
+template <class Step, Precision kPrecision, bool kAnyOrder>
+ConvolutionShape product_of(const StepArgs& args) {
+  ConvolutionShape shape = Step::shape(args, kPrecision);
+  shape.wants_any_order = kAnyOrder;
+  return shape;
 }
-template <class Step, bool kTf32>
+
+template <class Step, Precision kPrecision, bool kAnyOrder>
+const char* supports(const StepArgs& args) {
+  CudnnOps* ops = planning_cudnn();
+  if (ops == nullptr) return "cuDNN was not found";
+  const ConvolutionShape shape = product_of<Step, kPrecision, kAnyOrder>(args);
+  if (!is_whole(shape)) return "y has fewer outputs than fit";
+  return ops->convolutions.prepare(shape).why_not();
+}
+template <class Step, Precision kPrecision, bool kAnyOrder>
 int64_t workspace_bytes(const StepArgs& args, int) {
-  const int64_t bytes = workspace_of(planning_convolutions()->find(Step::shape(args, kTf32)));
+  const int64_t bytes = workspace_of(
+      planning_cudnn()->convolutions.find(product_of<Step, kPrecision, kAnyOrder>(args)));
   return bytes < 0 ? bytes : std::max(bytes, Step::finish_bytes(args));
 }
-template <class Step, bool kTf32>
+template <class Step, Precision kPrecision, bool kAnyOrder>
 int launch(Stream* stream, const StepArgs& args) {
-  const int error = running_convolutions(stream).launch(
-      Step::shape(args, kTf32), Step::operands(args), args, queue_of(stream).stream);
+  const Queue& queue = queue_of(stream);
+  const Operands at = Step::operands(args);
+  const int error = running_cudnn(queue).convolutions.launch(
+      product_of<Step, kPrecision, kAnyOrder>(args), {{'x', at.x}, {'w', at.w}, {'y', at.y}}, args,
+      queue.stream);
   return error != 0 ? error : Step::finish(stream, args);
 }
 
+template <class Step, Precision kPrecision, bool kAnyOrder = false>
+constexpr Implementation made(const char* name) {
+  Implementation made{name, supports<Step, kPrecision, kAnyOrder>,
+                      workspace_bytes<Step, kPrecision, kAnyOrder>,
+                      launch<Step, kPrecision, kAnyOrder>};
+  made.multiplies_in = kPrecision;
+  made.is_deterministic = !kAnyOrder;
+  return made;
+}
 template <class Step>
 constexpr Implementation cudnn() {
-  return {"cudnn", supports<Step, false>, workspace_bytes<Step, false>, launch<Step, false>};
+  return made<Step, Precision::fp32>("cudnn");
+}
+template <class Step>
+constexpr Implementation cudnn_any_order() {
+  return made<Step, Precision::fp32, true>("cudnn_any_order");
 }
 template <class Step>
 constexpr Implementation cudnn_tf32() {
-  Implementation made{"cudnn_tf32", supports<Step, true>, workspace_bytes<Step, true>,
-                      launch<Step, true>};
-  made.multiplies_in = Precision::tf32;
-  made.least_architecture = kTensorCoreArchitecture;
-  return made;
+  Implementation tf32 = made<Step, Precision::tf32>("cudnn_tf32");
+  tf32.least_architecture = kTensorCoreArchitecture;
+  return tf32;
 }
 
 }  // namespace tanul::cuda::conv_cudnn

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/libraries.h"
 
-#include "kernels/cuda/convolutions.h"
+#include "kernels/cuda/cudnn_ops.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/last_error.h"
 #include "kernels/cuda/products.h"
@@ -10,7 +10,7 @@ namespace tanul::cuda {
 
 Libraries::Libraries(const LibraryTables& tables) {
   if (tables.cublaslt != nullptr) products_ = std::make_unique<Products>(*tables.cublaslt);
-  if (tables.cudnn != nullptr) convolutions_ = std::make_unique<Convolutions>(*tables.cudnn);
+  if (tables.cudnn != nullptr) cudnn_ = std::make_unique<CudnnOps>(*tables.cudnn);
 }
 
 Libraries::~Libraries() = default;

@@ -17,7 +17,7 @@
 
 namespace tanul::cuda {
 
-class Convolutions;
+struct CudnnOps;
 class Products;
 
 // The tables of what was found, null where it was not.
@@ -37,11 +37,11 @@ class Libraries {
   // By cuBLASLt; null: it was not found.
   Products* products() const { return products_.get(); }
   // By cuDNN; null: it was not found.
-  Convolutions* convolutions() const { return convolutions_.get(); }
+  CudnnOps* cudnn() const { return cudnn_.get(); }
 
  private:
   std::unique_ptr<Products> products_;
-  std::unique_ptr<Convolutions> convolutions_;
+  std::unique_ptr<CudnnOps> cudnn_;
 };
 
 // Those of the device that the calling thread has entered; null where there is none.

@@ -107,14 +107,14 @@ TEST(CublasLt, IsAskedOnceForAShape) {
 
 // --- cuDNN ----------------------------------------------------------------------------------------
 
-// Too many channels for the direct kernel.
-std::vector<StepInfo> convolution_steps() {
+// Too many channels for the direct kernel. The second layer has two groups.
+std::vector<StepInfo> convolution_steps(const TrainerOptions& wanted = {}) {
   ModelBuilder m("convolutions");
   Var x = m.input({6, 9, 9});
   x = m.relu(m.conv2d(x, {.out = 8, .kernel = 3}));
   x = m.conv2d(x, {.out = 40, .kernel = 3, .stride = 2, .groups = 2});
   m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
-  TrainerOptions options;
+  TrainerOptions options = wanted;
   options.device = "cuda";
   options.tune = false;  // the order of the lists
   options.batch = 2;
@@ -160,6 +160,76 @@ TEST(Cudnn, IsRefusedWhereAllItsEnginesBreakAPromise) {
   }
   EXPECT_TRUE(fake.violations().empty());
   EXPECT_TRUE(fake.leaks().empty());
+}
+
+TEST(Cudnn, AddsInAnyOrderOnlyWhereThatIsAllowed) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  for (const StepInfo& step : convolution_steps()) {
+    EXPECT_EQ(step.implementation, "cudnn") << step.op;
+    EXPECT_EQ(
+        holds(step.refused, "cudnn_any_order: is not deterministic, and deterministic is set"),
+        step.op != "conv2d_fwd");
+  }
+  TrainerOptions options;
+  options.deterministic = false;
+  for (const StepInfo& step : convolution_steps(options)) {
+    const bool is_grouped = step.layer == "conv2";
+    const bool is_forward = step.op == "conv2d_fwd";
+    EXPECT_EQ(step.implementation, is_forward || is_grouped ? "cudnn" : "cudnn_any_order")
+        << step.op << " of " << step.layer;
+    EXPECT_EQ(
+        holds(step.refused, "cudnn_any_order: cuDNN's first choice has a fixed order of sums"),
+        is_grouped && !is_forward)
+        << step.op << " of " << step.layer;
+  }
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
+TEST(Cudnn, MultipliesIn16BitsWhereItHasEnginesForThat) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  for (const auto& [precision, format] :
+       {std::pair{Precision::bf16, "bf16"}, std::pair{Precision::fp16, "fp16"}}) {
+    TrainerOptions options;
+    options.precision = precision;
+    const std::string name = fmt::format("cudnn_{}", format);
+    for (const StepInfo& step : convolution_steps(options)) {
+      if (step.layer == "conv2" && step.op != "conv2d_fwd") {
+        EXPECT_EQ(step.implementation, fmt::format("mma_{}", format)) << step.op;
+        EXPECT_TRUE(holds(step.refused, name + ": cuDNN has no engine that keeps to its terms, its "
+                                               "precision and their order"));
+      } else {
+        EXPECT_EQ(step.implementation, name) << step.op << " of " << step.layer;
+        EXPECT_EQ(step.multiplies_in, precision);
+      }
+    }
+  }
+  EXPECT_TRUE(fake.violations().empty()) << fake.violations().front();
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
+TEST(Cudnn, RefusesGroupsOfAnOddNumberOfChannelsIn16Bits) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  ModelBuilder m("groups");
+  const Var x = m.conv2d(m.input({6, 9, 9}), {.out = 40, .kernel = 3, .groups = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(x), {.out = 3}));
+  TrainerOptions options;
+  options.device = "cuda";
+  options.tune = false;
+  options.batch = 2;
+  options.precision = Precision::bf16;
+  Trainer trainer(m.build(), options);
+  int seen = 0;
+  for (const StepInfo& step : trainer.plan().steps) {
+    if (step.op != "conv2d_fwd") continue;
+    EXPECT_TRUE(holds(step.refused, "cudnn_bf16: a group has an odd number of channels"));
+    ++seen;
+  }
+  EXPECT_EQ(seen, 1);
+  EXPECT_TRUE(fake.violations().empty());
 }
 
 // --- training -------------------------------------------------------------------------------------
@@ -253,6 +323,56 @@ INSTANTIATE_TEST_SUITE_P(With, TrainingByLibraries,
                                          Found{"cudnn", false, true, true}),
                          name_of);
 
+// One precision, or fp32 in any order.
+struct Choice {
+  const char* name;
+  Precision precision;
+  bool is_deterministic = true;
+};
+std::string name_of_choice(const testing::TestParamInfo<Choice>& info) { return info.param.name; }
+
+// Every convolution by the implementation of that name.
+TrainerOptions options_of(const Choice& choice) {
+  TrainerOptions options = options_on("cuda", Found{});
+  options.precision = choice.precision;
+  options.deterministic = choice.is_deterministic;
+  options.force = {{"conv2d_fwd", choice.is_deterministic ? choice.name : "cudnn"},
+                   {"conv2d_bwd_data", choice.name},
+                   {"conv2d_bwd_weights", choice.name}};
+  return options;
+}
+
+class TrainingByCudnn : public testing::TestWithParam<Choice> {};
+
+TEST_P(TrainingByCudnn, ReplaysWhatItWalks) {
+  FakeCuda fake({.has_cublaslt = true, .has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  const auto run = [](const TrainerOptions& options, bool walks) {
+    Trainer trainer(lenet(), options);
+    if (walks) {
+      trainer.set_stepwise([](const StepReport& report) { EXPECT_TRUE(report.is_finite); }, true);
+    }
+    return trained(trainer);
+  };
+  const std::vector<float> replayed = run(options_of(GetParam()), false);
+  EXPECT_GT(fake.calls_of("cudaGraphLaunch"), 0);
+  const std::vector<float> walked = run(options_of(GetParam()), true);
+  const std::vector<float> exact = run(options_on("cuda", Found{}), false);
+  // The fake adds in another order in every run.
+  EXPECT_EQ(replayed == walked, GetParam().is_deterministic);
+  EXPECT_NE(replayed, exact);
+  ASSERT_EQ(replayed.size(), walked.size());
+  for (size_t i = 0; i < walked.size(); ++i) ASSERT_NEAR(replayed[i], walked[i], 1e-5) << i;
+  EXPECT_TRUE(fake.violations().empty()) << fake.violations().front();
+  EXPECT_TRUE(fake.leaks().empty()) << fake.leaks().front();
+}
+
+INSTANTIATE_TEST_SUITE_P(With, TrainingByCudnn,
+                         testing::Values(Choice{"cudnn_bf16", Precision::bf16},
+                                         Choice{"cudnn_fp16", Precision::fp16},
+                                         Choice{"cudnn_any_order", Precision::fp32, false}),
+                         name_of_choice);
+
 // --- an error in each call of a library -------------------------------------------------------------
 
 struct Outcome {
@@ -261,14 +381,14 @@ struct Outcome {
   std::string failed_call;
 };
 
-Outcome train_with_error_at(int64_t call) {
+Outcome train_with_error_at(int64_t call, const TrainerOptions& options) {
   Outcome outcome;
   FakeCuda fake({.runs_kernels = false, .has_cublaslt = true, .has_cudnn = true});
   const ModuleInPlace in_place(fake.module());
   const int64_t before = fake.calls();
   if (call > 0) fake.fail_at(call);
   try {
-    Trainer trainer(lenet(), options_on("cuda", Found{}));
+    Trainer trainer(lenet(), options);
     trainer.train_epoch(images(3 * kBatch));
     outcome.calls_of_training = fake.calls() - before;
   } catch (const Error& e) {
@@ -280,12 +400,12 @@ Outcome train_with_error_at(int64_t call) {
   return outcome;
 }
 
-TEST(LibraryErrors, InAnyCallEndInAnErrorThatNamesIt) {
-  const Outcome good = train_with_error_at(0);
+void expect_errors_that_name_the_call(const TrainerOptions& options) {
+  const Outcome good = train_with_error_at(0, options);
   ASSERT_EQ(good.error, "");
   int of_libraries = 0;
-  for (int64_t call = 1; call <= good.calls_of_training && !HasFailure(); ++call) {
-    const Outcome outcome = train_with_error_at(call);
+  for (int64_t call = 1; call <= good.calls_of_training && !testing::Test::HasFailure(); ++call) {
+    const Outcome outcome = train_with_error_at(call, options);
     SCOPED_TRACE(fmt::format("call {}, {}: {}", call, outcome.failed_call, outcome.error));
     if (outcome.failed_call.rfind("cu", 0) == 0 && outcome.failed_call.rfind("cuda", 0) != 0) {
       ++of_libraries;
@@ -297,6 +417,13 @@ TEST(LibraryErrors, InAnyCallEndInAnErrorThatNamesIt) {
     }
   }
   EXPECT_GT(of_libraries, 300);
+}
+
+TEST(LibraryErrors, InAnyCallEndInAnErrorThatNamesIt) {
+  expect_errors_that_name_the_call(options_on("cuda", Found{}));
+}
+TEST(LibraryErrors, InAnyCallOfAPlanIn16BitsEndInAnErrorThatNamesIt) {
+  expect_errors_that_name_the_call(options_of({"cudnn_bf16", Precision::bf16}));
 }
 
 TEST(LibraryFiles, ThatAreNotThereOrLackFunctions) {

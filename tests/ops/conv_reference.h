@@ -221,7 +221,9 @@ std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
         conv_products_in<P, Precision::tf32>(step, "mma_tf32"),
         conv_products_in<P, Precision::bf16>(step, "mma_bf16"),
         conv_products_in<P, Precision::fp16>(step, "mma_fp16"),
-        conv_products_in<P, Precision::tf32, Precision::fp32>(step, "cudnn_tf32")};
+        conv_products_in<P, Precision::tf32, Precision::fp32>(step, "cudnn_tf32"),
+        conv_products_in<P, Precision::bf16, Precision::fp32>(step, "cudnn_bf16"),
+        conv_products_in<P, Precision::fp16, Precision::fp32>(step, "cudnn_fp16")};
   }
   return rules;
 }

@@ -157,7 +157,7 @@ std::string repetition_error(const Implementation& implementation, const Step& s
   return {};
 }
 
-// Everything about one step; empty where all is well.
+// Everything about one step; empty where all is well. What is not deterministic owes no equal bits.
 std::string step_error(const Implementation& implementation, const Step& step, bool is_exact,
                        const RunOptions& base, RunResult& run) {
   run = run_step(implementation, step, base);

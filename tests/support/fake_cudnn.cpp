@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/format.h"
+#include "emulation/mma.h"
 #include "support/rounding.h"
 
 namespace tanul::test {
@@ -31,7 +32,9 @@ size_t bytes_of(Type type) {
     case Type::convolution_mode:
     case Type::heuristics_mode:
     case Type::numerical_note:
+    case Type::pointwise_mode:
     case Type::float32: return 4;
+    case Type::boolean: return 1;
     default: return 8;
   }
 }
@@ -39,7 +42,10 @@ size_t bytes_of(Type type) {
 Type type_of(Name name) {
   switch (name) {
     case Name::tensor_data_type:
+    case Name::pointwise_compute_type:
     case Name::convolution_compute_type: return Type::data_type;
+    case Name::tensor_is_virtual: return Type::boolean;
+    case Name::pointwise_mode: return Type::pointwise_mode;
     case Name::convolution_mode: return Type::convolution_mode;
     case Name::heuristics_mode: return Type::heuristics_mode;
     case Name::plan_handle:
@@ -87,6 +93,9 @@ std::vector<Name> needs_of(Kind kind) {
     case Kind::convolution_backward_filter:
       return {Name::filter_alpha, Name::filter_beta, Name::filter_convolution,
               Name::filter_x,     Name::filter_dw,   Name::filter_dy};
+    case Kind::pointwise: return {Name::pointwise_mode, Name::pointwise_compute_type};
+    case Kind::pointwise_operation:
+      return {Name::pointwise_descriptor, Name::pointwise_x, Name::pointwise_y};
     case Kind::operation_graph: return {Name::graph_handle, Name::graph_operations};
     case Kind::engine_heuristics: return {Name::heuristics_graph, Name::heuristics_mode};
     case Kind::execution_plan: return {Name::plan_handle, Name::plan_config};
@@ -95,6 +104,51 @@ std::vector<Name> needs_of(Kind kind) {
   }
 }
 
+int64_t product(const std::vector<int64_t>& extents, size_t from = 0) {
+  int64_t n = 1;
+  for (size_t i = from; i < extents.size(); ++i) n *= extents[i];
+  return n;
+}
+
+struct Layout {
+  std::vector<int64_t> extents, strides;
+  int type = kDataFloat;
+  bool is_virtual = false;
+
+  // Where each element lies, in the order of the extents.
+  std::vector<int64_t> offsets() const {
+    std::vector<int64_t> all(static_cast<size_t>(product(extents)));
+    for (size_t i = 0; i < all.size(); ++i) {
+      auto rest = static_cast<int64_t>(i);
+      for (size_t axis = extents.size(); axis-- > 0; rest /= extents[axis]) {
+        all[i] += rest % extents[axis] * strides[axis];
+      }
+    }
+    return all;
+  }
+};
+
+// The layout of a tensor, and its elements in the order of the extents.
+struct TensorData {
+  Layout layout;
+  void* data = nullptr;
+
+  std::vector<float> read() const {
+    std::vector<float> values;
+    for (const int64_t i : layout.offsets()) {
+      const uint32_t half = layout.type == kDataFloat ? 0 : static_cast<uint16_t*>(data)[i];
+      values.push_back(layout.type == kDataFloat  ? static_cast<float*>(data)[i]
+                       : layout.type == kDataHalf ? cuda::emulation::from_fp16(half)
+                                                  : cuda::emulation::bf16_half(half, 0));
+    }
+    return values;
+  }
+  void write(const std::vector<float>& values) const {
+    const std::vector<int64_t> offsets = layout.offsets();
+    for (size_t i = 0; i < values.size(); ++i) static_cast<float*>(data)[offsets[i]] = values[i];
+  }
+};
+
 // One convolution with all its numbers.
 struct Problem {
   Kind kind;
@@ -102,15 +156,27 @@ struct Problem {
   int64_t run;
   std::vector<int64_t> x, w, y;  // extents
   std::vector<int64_t> stride, dilation, pad;
-  float *x_data, *w_data, *y_data;
+  TensorData tensors[3];  // x, w, y; of the result what is written to memory
   void* workspace;
   int64_t workspace_bytes;
+
+  bool is_forward() const { return kind == Kind::convolution_forward; }
+  bool is_data() const { return kind == Kind::convolution_backward_data; }
+  bool is_grouped() const { return w[1] != x[1]; }
+  size_t result() const { return is_forward() ? 2 : is_data() ? 0 : 1; }
+  const Layout& operand() const { return tensors[is_forward() ? 0 : 2].layout; }
+  bool is_16_bit() const { return operand().type != kDataFloat; }
 };
 
-int64_t product(const std::vector<int64_t>& extents, size_t from = 0) {
-  int64_t n = 1;
-  for (size_t i = from; i < extents.size(); ++i) n *= extents[i];
-  return n;
+// What the real library has no engine for: operands of 16 bits whose channels do not lie side by side in even
+// numbers, gradients of groups of those.
+bool has_no_engine(const Problem& p) {
+  if (!p.is_16_bit()) return false;
+  for (size_t i = 0; i < 3; ++i) {
+    const Layout& layout = p.tensors[i].layout;
+    if (layout.strides[1] != 1 || (i != p.result() && layout.extents[1] % 2 != 0)) return true;
+  }
+  return p.is_grouped() && !p.is_forward();
 }
 
 // Counts the last axes of `extents` up; false where all came round.
@@ -159,27 +225,34 @@ void convolve(const Problem& p) {
   if (p.workspace_bytes > 0) {
     std::memset(p.workspace, 0x5A, static_cast<size_t>(p.workspace_bytes));
   }
-  const auto value = [&](const float* from, int64_t i) {
-    return static_cast<double>(p.engine == kRoundsInputs ? round_to_tf32(from[i]) : from[i]);
-  };
-  const bool is_forward = p.kind == Kind::convolution_forward;
-  const bool is_data = p.kind == Kind::convolution_backward_data;
-  const std::vector<int64_t>& extents = is_forward ? p.y : is_data ? p.x : p.w;
-  float* result = is_forward ? p.y_data : is_data ? p.x_data : p.w_data;
-  std::vector<double> sums(static_cast<size_t>(product(extents)));
+  std::vector<float> values[3];
+  for (size_t i = 0; i < 3; ++i) {
+    if (i == p.result()) continue;
+    values[i] = p.tensors[i].read();
+    if (p.engine != kRoundsInputs) continue;
+    for (float& value : values[i]) value = round_to_tf32(value);
+  }
+  const size_t result = p.result(), a = result == 0 ? 1 : 0, b = result == 2 ? 1 : 2;
+  std::vector<double> sums(static_cast<size_t>(product(p.tensors[result].layout.extents)));
+  std::vector<float> late(sums.size());  // what is added in the end
+  int64_t term = 0;
   for_terms(p, [&](int64_t x, int64_t w, int64_t y) {
-    if (is_forward) {
-      sums[static_cast<size_t>(y)] += value(p.x_data, x) * value(p.w_data, w);
-    } else if (is_data) {
-      sums[static_cast<size_t>(x)] += value(p.y_data, y) * value(p.w_data, w);
+    const auto at = [&](size_t i) { return static_cast<size_t>(i == 0 ? x : i == 1 ? w : y); };
+    const float own = values[a][at(a)] * values[b][at(b)];
+    if (p.engine != kOtherBits) {
+      sums[at(result)] += static_cast<double>(values[a][at(a)]) * values[b][at(b)];
+    } else if ((++term + p.run) % 3 == 0) {
+      late[at(result)] += own;
     } else {
-      sums[static_cast<size_t>(w)] += value(p.x_data, x) * value(p.y_data, y);
+      sums[at(result)] = static_cast<float>(sums[at(result)]) + own;
     }
   });
-  const double error = p.engine == kLessPrecise ? 1e-3
-                       : p.engine == kOtherBits ? 1e-6 * static_cast<double>(p.run % 100)
-                                                : 0.0;
-  for (size_t i = 0; i < sums.size(); ++i) result[i] = static_cast<float>(sums[i] * (1 + error));
+  const double error = p.engine == kLessPrecise ? 1e-3 : 0.0;
+  std::vector<float> rounded;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    rounded.push_back(static_cast<float>((sums[i] + late[i]) * (1 + error)));
+  }
+  p.tensors[result].write(rounded);
 }
 
 }  // namespace
@@ -305,10 +378,16 @@ struct FakeCudnnApi {
         return broken(fmt::format("attribute {} is missing", static_cast<int>(need)));
       }
       if (found->second.type != Type::descriptor || object->kind == Kind::execution_plan) continue;
-      const auto part = active->objects_.find(active->values<intptr_t>(*object, need).at(0));
-      if (part == active->objects_.end() || !part->second.is_finalized) {
-        return broken(fmt::format("attribute {} is not finalized", static_cast<int>(need)));
+      for (const intptr_t id : active->values<intptr_t>(*object, need)) {
+        const auto part = active->objects_.find(id);
+        if (part == active->objects_.end() || !part->second.is_finalized) {
+          return broken(fmt::format("attribute {} is not finalized", static_cast<int>(need)));
+        }
       }
+    }
+    if (object->kind == Kind::operation_graph) {
+      const std::string what = misfit_of_graph(*object);
+      if (!what.empty()) return broken(what);
     }
     if (object->kind == Kind::execution_plan) {
       const Object& config = active->child(*object, Name::plan_config);
@@ -345,12 +424,16 @@ struct FakeCudnnApi {
         if (engine == nullptr || engine->kind != Kind::engine)
           return broken("no room for an engine");
         engine->engine = object->engine;
+        engine->graph = object->graph;
         *count = 1;
         return 0;
       }
       case Name::engine_notes: {
-        const int notes[] = {kNoteTensorCore, kNoteNondeterministic, kNoteWinograd};
-        *count = object->engine <= kLessPrecise && room > 0 ? 1 : 0;
+        const bool is_16_bit = problem_of_graph(active->objects_.at(object->graph)).is_16_bit();
+        int notes[] = {kNoteTensorCore, kNoteNondeterministic, kNoteWinograd, -1, -1};
+        if (is_16_bit) notes[kLessPrecise] = kNoteReducedPrecisionReduction;
+        if (is_16_bit) notes[kGood] = kNoteTensorCore;
+        *count = notes[object->engine] >= 0 && room > 0 ? 1 : 0;
         if (*count == 1) *static_cast<int*>(values) = notes[object->engine];
         return 0;
       }
@@ -362,16 +445,22 @@ struct FakeCudnnApi {
     }
   }
 
-  // Grouped convolutions have their good engine among the fallbacks.
+  // Grouped convolutions have their good engine among the fallbacks, and none whose bits differ from run to
+  // run; products of 16 bits have none that rounds its inputs.
   static int get_results(const Object& heuristics, int64_t room, int64_t* count, void* values) {
     const Object& graph = active->child(heuristics, Name::heuristics_graph);
-    const Problem problem = problem_of(active->child(graph, Name::graph_operations));
-    const bool is_grouped = problem.w[1] != problem.x[1];
+    const Problem problem = problem_of_graph(graph);
+    const bool is_grouped = problem.is_grouped();
     const bool is_fallback =
         active->values<int>(heuristics, Name::heuristics_mode).at(0) == kHeuristicsFallback;
     std::vector<int> engines = {kRoundsInputs, kOtherBits, kLessPrecise, kDoesNotFit};
+    if (problem.is_16_bit()) engines = {kLessPrecise, kDoesNotFit};
+    if (is_grouped) std::erase(engines, kOtherBits);
     if (is_fallback) engines = {kDoesNotFit};
-    if (active->options.has_engines && is_grouped == is_fallback) engines.push_back(kGood);
+    if (has_no_engine(problem)) engines.clear();
+    if (active->options.has_engines && is_grouped == is_fallback && !has_no_engine(problem)) {
+      engines.push_back(kGood);
+    }
     *count = static_cast<int64_t>(engines.size());
     if (room == 0) {
       *count += 3;  // at most
@@ -398,24 +487,22 @@ struct FakeCudnnApi {
     const Object* pack = fake.find(pack_handle, name);
     if (stream == fake.handles_.end() || plan == nullptr || pack == nullptr) return kBadParam;
     if (!plan->is_finalized || !pack->is_finalized) return broken("what runs is not finalized");
-    Problem problem = problem_of(fake.child(fake.objects_.at(plan->graph), Name::graph_operations));
+    Problem problem = problem_of_graph(fake.objects_.at(plan->graph));
     problem.engine = plan->engine;
     problem.run = ++fake.runs_;
     problem.workspace_bytes = plan->workspace_bytes;
     problem.workspace = fake.values<void*>(*pack, Name::pack_workspace).at(0);
     const auto ids = fake.values<int64_t>(*pack, Name::pack_ids);
-    const auto pointers = fake.values<float*>(*pack, Name::pack_pointers);
+    const auto pointers = fake.values<void*>(*pack, Name::pack_pointers);
     if (ids != std::vector<int64_t>{'x', 'w', 'y'} || pointers.size() != ids.size()) {
       return broken("the tensors of the pack are not those of the graph");
     }
-    for (const float* pointer : pointers) {
+    for (const void* pointer : pointers) {
       if (pointer == nullptr || reinterpret_cast<uintptr_t>(pointer) % 16 != 0) {
         return broken("a tensor is not aligned");
       }
     }
-    problem.x_data = pointers[0];
-    problem.w_data = pointers[1];
-    problem.y_data = pointers[2];
+    for (size_t i = 0; i < 3; ++i) problem.tensors[i].data = pointers[i];
     const bool is_queued =
         fake.host_.queue_work(stream->second, name, [problem] { convolve(problem); });
     return is_queued ? 0 : kExecutionFailed;
@@ -439,15 +526,17 @@ struct FakeCudnnApi {
     const Object& window = fake.child(
         operation,
         pick(Name::forward_convolution, Name::data_convolution, Name::filter_convolution));
-    const auto extents = [&](Name forward, Name data, Name filter) {
-      const Object& tensor = fake.child(operation, pick(forward, data, filter));
-      return fake.values<int64_t>(tensor, Name::tensor_extents);
+    const auto layout = [&](Name forward, Name data, Name filter) {
+      return layout_of(fake.child(operation, pick(forward, data, filter)));
     };
     Problem p{};
     p.kind = operation.kind;
-    p.x = extents(Name::forward_x, Name::data_dx, Name::filter_x);
-    p.w = extents(Name::forward_w, Name::data_w, Name::filter_dw);
-    p.y = extents(Name::forward_y, Name::data_dy, Name::filter_dy);
+    p.tensors[0].layout = layout(Name::forward_x, Name::data_dx, Name::filter_x);
+    p.tensors[1].layout = layout(Name::forward_w, Name::data_w, Name::filter_dw);
+    p.tensors[2].layout = layout(Name::forward_y, Name::data_dy, Name::filter_dy);
+    p.x = p.tensors[0].layout.extents;
+    p.w = p.tensors[1].layout.extents;
+    p.y = p.tensors[2].layout.extents;
     p.stride = fake.values<int64_t>(window, Name::convolution_strides);
     p.dilation = fake.values<int64_t>(window, Name::convolution_dilations);
     p.pad = fake.values<int64_t>(window, Name::convolution_pre_paddings);
@@ -458,6 +547,58 @@ struct FakeCudnnApi {
       if (p.y[i + 2] != fits) p.engine = -1;
     }
     return p;
+  }
+
+  static Layout layout_of(const Object& tensor) {
+    FakeCudnn& fake = *active;
+    return {fake.values<int64_t>(tensor, Name::tensor_extents),
+            fake.values<int64_t>(tensor, Name::tensor_strides),
+            fake.values<int>(tensor, Name::tensor_data_type).at(0),
+            !fake.values<uint8_t>(tensor, Name::tensor_is_virtual).empty()};
+  }
+
+  static std::vector<intptr_t> operations_of(const Object& graph) {
+    return active->values<intptr_t>(graph, Name::graph_operations);
+  }
+  // A convolution, perhaps with its result copied to another tensor.
+  static Problem problem_of_graph(const Object& graph) {
+    const std::vector<intptr_t> operations = operations_of(graph);
+    Problem p = problem_of(active->objects_.at(operations.at(0)));
+    if (operations.size() == 2) {
+      const Object& copy = active->objects_.at(operations[1]);
+      p.tensors[p.result()].layout = layout_of(active->child(copy, Name::pointwise_y));
+    }
+    return p;
+  }
+  // Why the tensors that the operations of a graph hand on do not belong together; empty: they do. The real library
+  // has no engine for a product of 16 bits that is float32 in memory with nothing behind it.
+  static std::string misfit_of_graph(const Object& graph) {
+    const std::vector<intptr_t> operations = operations_of(graph);
+    const Object& product = active->objects_.at(operations.at(0));
+    const Problem p = problem_of(product);
+    const Layout& made = p.tensors[p.result()].layout;
+    if (operations.size() > 2 || made.is_virtual != (operations.size() == 2)) {
+      return "a virtual tensor is what one operation hands to the next";
+    }
+    if (p.is_16_bit() != made.is_virtual) return "a product of 16 bits without a copy behind it";
+    const Layout& a = p.tensors[p.result() == 0 ? 1 : 0].layout;
+    const Layout& b = p.tensors[p.result() == 2 ? 1 : 2].layout;
+    if (a.type != b.type || made.type != kDataFloat) return "tensors of different types";
+    if (operations.size() == 1) return "";
+    const Object& copy = active->objects_.at(operations[1]);
+    if (copy.kind != Kind::pointwise_operation) return "a second operation that is none by element";
+    const Name result = p.is_forward() ? Name::forward_y
+                        : p.is_data()  ? Name::data_dx
+                                       : Name::filter_dw;
+    const Layout written = layout_of(active->child(copy, Name::pointwise_y));
+    if (active->values<intptr_t>(copy, Name::pointwise_x) !=
+            active->values<intptr_t>(product, result) ||
+        written.extents != made.extents || written.type != kDataFloat || written.is_virtual ||
+        active->values<int>(active->child(copy, Name::pointwise_descriptor),
+                            Name::pointwise_mode) != std::vector<int>{kPointwiseIdentity}) {
+      return "what is copied is not the result";
+    }
+    return "";
   }
 
   // Why the extents of an operation do not belong together; empty: they do.
