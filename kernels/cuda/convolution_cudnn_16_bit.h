@@ -5,9 +5,9 @@
 // float32, and a pass copies it to where it belongs, adding the bias and applying the activation on its way.
 // db is summed from dy in float32, as by "cudnn".
 //
-// Channels and filters are filled up with zeros to a multiple of 8 (16 bytes), of which products and memory grow
-// by as much: 3 channels of an image to 8, 50 filters to 56. Those of a group cannot be, without copies that
-// know of groups, and must be even.
+// Channels and filters are filled up with zeros to a multiple of 8 (16 bytes; the least that cuDNN takes for
+// gradients is 2), and products and memory grow by as much: 3 channels of an image to 8, 50 filters to 56. Those
+// of a group cannot be, without copies that know of groups, and must be even.
 //
 // Moves 6 bytes an element of the operands and 8 of the result beside what the product moves. For 3x3 windows
 // and 64 channels and up, that is little in comparison with the product; for 1x1 it may be more than it.

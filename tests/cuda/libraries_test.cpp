@@ -8,6 +8,7 @@
 
 #include "backend/module_loader.h"
 #include "core/format.h"
+#include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/library_files.h"
 #include "support/expect_error.h"
 #include "support/fake_cuda.h"
@@ -588,6 +589,49 @@ TEST_F(FakeCudnnSees, ADescriptorThatWasDestroyed) {
   EXPECT_TRUE(fake_.leaks().empty());
   EXPECT_NE(set_id(cuda::cudnn::Type::int64), 0);
   expect_violation("cudnnBackendSetAttribute with a descriptor that is not there");
+}
+// y [1, 8, 2, 2] = w [8, 8, 1, 1] over x, operands in bf16; what is said of the graph of this alone.
+std::string said_of_product(const cuda::cudnn::Api& api, cuda::CudnnTensor y) {
+  using namespace cuda::cudnn;
+  cuda::Cudnn cudnn(api);
+  cuda::CudnnGraph graph(cudnn);
+  cuda::CudnnGraphBuilder builder(graph);
+  const int64_t image[] = {1, 8, 2, 2}, filters[] = {8, 8, 1, 1}, ones[] = {1, 1}, zeros[] = {0, 0};
+  y.rank = 4;
+  y.extents = image;
+  y.has_channels_last = true;
+  Descriptor x = nullptr, w = nullptr, result = nullptr, window = nullptr, product = nullptr;
+  EXPECT_TRUE(builder.open() && builder.tensor({'x', 4, image, kDataBfloat16, true}, x) &&
+              builder.tensor({'w', 4, filters, kDataBfloat16, true}, w) &&
+              builder.tensor(y, result) && builder.make(Kind::convolution, window) &&
+              builder.make(Kind::convolution_forward, product));
+  builder.set(window, Name::convolution_compute_type, Type::data_type, kDataFloat);
+  builder.set(window, Name::convolution_mode, Type::convolution_mode, kCrossCorrelation);
+  builder.set(window, Name::convolution_spatial_axes, Type::int64, int64_t{2});
+  builder.set(window, Name::convolution_strides, Type::int64, 2, ones);
+  builder.set(window, Name::convolution_dilations, Type::int64, 2, ones);
+  builder.set(window, Name::convolution_pre_paddings, Type::int64, 2, zeros);
+  builder.set(window, Name::convolution_post_paddings, Type::int64, 2, zeros);
+  EXPECT_TRUE(builder.finalize(window));
+  builder.set(product, Name::forward_alpha, Type::float32, 1.0f);
+  builder.set(product, Name::forward_beta, Type::float32, 0.0f);
+  builder.set(product, Name::forward_convolution, Type::descriptor, window);
+  builder.set(product, Name::forward_x, Type::descriptor, x);
+  builder.set(product, Name::forward_w, Type::descriptor, w);
+  builder.set(product, Name::forward_y, Type::descriptor, result);
+  EXPECT_TRUE(builder.finalize(product));
+  EXPECT_FALSE(builder.plan({product}, true));
+  return graph.preparation().refusal;
+}
+TEST_F(FakeCudnnSees, AProductOf16BitsWithNothingBehindIt) {
+  EXPECT_NE(said_of_product(api_, {'y', 0, nullptr}), "");
+  expect_violation("a product of 16 bits without a copy behind it");
+}
+TEST_F(FakeCudnnSees, AVirtualTensorThatNobodyTakes) {
+  cuda::CudnnTensor y{'y', 0, nullptr};
+  y.is_virtual = true;
+  EXPECT_NE(said_of_product(api_, y), "");
+  expect_violation("a virtual tensor is what one operation hands to the next");
 }
 TEST_F(FakeCudnnSees, WhatIsMadeWhileAStreamCaptures) {
   Stream* stream = nullptr;

@@ -6,6 +6,7 @@
 //   - no call with a handle or descriptor that was destroyed or never made
 //   - attributes are set before a descriptor is finalized and read behind, with the type that they have; an
 //     object is finalized with all that it needs
+//   - operations of a graph hand on virtual tensors, and nothing else is virtual
 //   - tensors are aligned as was promised; all of the workspace that a plan asked for is written
 #pragma once
 
