@@ -56,8 +56,8 @@ int CudnnGraph::launch(std::initializer_list<CudnnData> data, const StepArgs& ar
   };
   // Where the tensors lie is said in a descriptor that can be finalized once only: each launch makes one.
   Descriptor pack = nullptr;
-  if (int e = check(api.create_descriptor(Kind::variant_pack, &pack),
-                    "cudnnBackendCreateDescriptor")) {
+  if (int e =
+          check(api.create_descriptor(Kind::variant_pack, &pack), "cudnnBackendCreateDescriptor")) {
     return e;
   }
   std::array<int64_t, kMostTensors> ids;
@@ -167,8 +167,8 @@ bool CudnnGraphBuilder::choose(Descriptor operations, int mode, bool uses_tensor
   for (Descriptor& config : configs) {
     if (!make(Kind::engine_config, config)) return false;
   }
-  if (count > 0 && !get(heuristics, Name::heuristics_results, Type::descriptor, count, count,
-                        configs.data())) {
+  if (count > 0 &&
+      !get(heuristics, Name::heuristics_results, Type::descriptor, count, count, configs.data())) {
     return false;
   }
   configs.resize(static_cast<size_t>(count));

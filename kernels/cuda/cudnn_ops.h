@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/poolings.h"
 
 namespace tanul::cuda {
 
@@ -12,9 +13,12 @@ struct CudnnOps {
 
   Cudnn cudnn;
   Convolutions convolutions{cudnn};
+  Poolings poolings{cudnn};
 };
 
-// While a plan is made; null: cuDNN was not found.
+constexpr const char* kCudnnNotFound = "cuDNN was not found";
+
+// While a plan is made; null: it was not found.
 inline CudnnOps* planning_cudnn() {
   const Libraries* libraries = entered_libraries();
   return libraries != nullptr ? libraries->cudnn() : nullptr;
@@ -22,6 +26,16 @@ inline CudnnOps* planning_cudnn() {
 // In a launch of what was planned.
 inline const CudnnOps& running_cudnn(const Queue& queue) {
   return *queue.device->libraries->cudnn();
+}
+
+// Of a tensor [N, C, …]; a signal is an image of height 1.
+inline CudnnExtents image_extents(const Operand& tensor) {
+  CudnnExtents extents{};
+  for (int i = 0, to = 0; i < tensor.rank; ++i) {
+    extents[static_cast<size_t>(to++)] = tensor.dims[i];
+    if (tensor.rank == 3 && i == 1) extents[static_cast<size_t>(to++)] = 1;
+  }
+  return extents;
 }
 
 }  // namespace tanul::cuda

@@ -162,6 +162,62 @@ TEST(Cudnn, IsRefusedWhereAllItsEnginesBreakAPromise) {
   EXPECT_TRUE(fake.leaks().empty());
 }
 
+// Of a network with pooling, where options may force what is not the first of its list.
+std::vector<std::string> pooling_steps(
+    const Pool2dOptions& average, const std::vector<std::pair<std::string, std::string>>& force) {
+  ModelBuilder m("pooling");
+  Var x = m.max_pool2d(m.conv2d(m.input({1, 13, 13}), {.out = 2, .kernel = 2}), {.kernel = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(m.avg_pool2d(x, average)), {.out = 3}));
+  TrainerOptions options;
+  options.device = "cuda";
+  options.tune = false;  // the order of the lists
+  options.batch = 2;
+  options.force = force;
+  Trainer trainer(m.build(), options);
+  std::vector<std::string> steps;
+  for (const StepInfo& step : trainer.plan().steps) {
+    if (step.op.find("pool") != std::string::npos) {
+      steps.push_back(step.op + " " + step.implementation);
+    }
+  }
+  return steps;
+}
+
+TEST(Cudnn, StandsBehindOwnKernelsOfPooling) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  EXPECT_EQ(pooling_steps({.kernel = 2}, {}),
+            (std::vector<std::string>{"max_pool_fwd windows", "avg_pool_fwd windows",
+                                      "avg_pool_bwd gather", "max_pool_bwd gather"}));
+  EXPECT_EQ(pooling_steps({.kernel = 3, .stride = 2, .ceil_mode = true, .count_include_pad = false},
+                          {{"avg_pool_fwd", "cudnn"}, {"avg_pool_bwd", "cudnn"}}),
+            (std::vector<std::string>{"max_pool_fwd windows", "avg_pool_fwd cudnn",
+                                      "avg_pool_bwd cudnn", "max_pool_bwd gather"}));
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
+TEST(Cudnn, RefusesWhatItHasNotOfPooling) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  const auto expect_refusal = [](const std::string& op, const std::string& why,
+                                 const Pool2dOptions& average) {
+    expect_error(Code::unsupported, "cudnn: " + why, [&] {
+      pooling_steps(average, {{op, "cudnn"}});
+    });
+  };
+  expect_refusal("max_pool_fwd", "cuDNN does not say where in x a maximum is", {.kernel = 2});
+  const char* beyond = "cuDNN counts what ceil_mode adds behind the padding";
+  expect_refusal("avg_pool_fwd", beyond, {.kernel = 3, .stride = 2, .ceil_mode = true});
+  expect_refusal("avg_pool_bwd", beyond, {.kernel = 3, .stride = 2, .ceil_mode = true});
+  fake.cudnn().options.has_engines = false;
+  expect_refusal("avg_pool_fwd",
+                 "cuDNN has no engine that keeps to its terms, its precision and their order",
+                 {.kernel = 2});
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
 // --- training -------------------------------------------------------------------------------------
 
 constexpr int kSteps = 5;
@@ -177,7 +233,7 @@ Model lenet() {
   ModelBuilder m("lenet");
   Var x = m.input({1, 12, 12});
   x = m.max_pool2d(m.relu(m.conv2d(x, {.out = 4, .kernel = 3, .pad = 1})), {.kernel = 2});
-  x = m.max_pool2d(m.tanh(m.conv2d(x, {.out = 6, .kernel = 3})), {.kernel = 2});
+  x = m.avg_pool2d(m.tanh(m.conv2d(x, {.out = 6, .kernel = 3})), {.kernel = 2});
   x = m.relu(m.linear(m.flatten(x), {.out = 12}));
   m.softmax_cross_entropy(m.linear(x, {.out = 3}));
   return m.build();
@@ -200,8 +256,10 @@ TrainerOptions options_on(const std::string& device, const Found& found) {
   options.optimizer = Sgd{0.1f, 0.9f};
   options.tune = false;
   options.precise_convolutions = true;
-  // Its layers are so small that own kernels would take all of the forward pass.
-  if (device == "cuda" && found.has_cudnn) options.force = {{"conv2d_fwd", "cudnn"}};
+  // Its layers are so small that own kernels would take all of the forward pass, and pooling stays with them.
+  if (device == "cuda" && found.has_cudnn) {
+    options.force = {{"conv2d_fwd", "cudnn"}, {"avg_pool_fwd", "cudnn"}, {"avg_pool_bwd", "cudnn"}};
+  }
   return options;
 }
 
