@@ -372,22 +372,25 @@ const char* supports_adaptive_planes(const StepArgs& args) {
 
 constexpr Implementation kMaxForward[] = {
     {"windows", supports_all, no_workspace, launch_max_fwd<SlidingWindows>},
-    pool_cudnn::cudnn<PoolingKind::max_forward>()};
+    pool_cudnn::cudnn<PoolingKind::max_forward, PoolParams>()};
 constexpr Implementation kMaxBackward[] = {{"gather", supports_all, no_workspace, launch_max_bwd}};
 constexpr Implementation kAverageForward[] = {
     {"planes", supports_planes, no_workspace, launch_avg_fwd_planes},
     {"windows", supports_all, no_workspace, launch_avg_fwd_windows<SlidingWindows>},
-    pool_cudnn::cudnn<PoolingKind::average_forward>()};
+    pool_cudnn::cudnn<PoolingKind::average_forward, PoolParams>()};
 constexpr Implementation kAverageBackward[] = {
     {"gather", supports_all, no_workspace, launch_avg_bwd<SlidingWindows>},
-    pool_cudnn::cudnn<PoolingKind::average_backward>()};
+    pool_cudnn::cudnn<PoolingKind::average_backward, PoolParams>()};
 constexpr Implementation kAdaptiveMaxForward[] = {
-    {"windows", supports_all, no_workspace, launch_max_fwd<AdaptiveWindows>}};
+    {"windows", supports_all, no_workspace, launch_max_fwd<AdaptiveWindows>},
+    pool_cudnn::cudnn<PoolingKind::max_forward, AdaptivePoolParams>()};
 constexpr Implementation kAdaptiveAverageForward[] = {
     {"planes", supports_adaptive_planes, no_workspace, launch_avg_fwd_planes},
-    {"windows", supports_all, no_workspace, launch_avg_fwd_windows<AdaptiveWindows>}};
+    {"windows", supports_all, no_workspace, launch_avg_fwd_windows<AdaptiveWindows>},
+    pool_cudnn::cudnn<PoolingKind::average_forward, AdaptivePoolParams>()};
 constexpr Implementation kAdaptiveAverageBackward[] = {
-    {"gather", supports_all, no_workspace, launch_avg_bwd<AdaptiveWindows>}};
+    {"gather", supports_all, no_workspace, launch_avg_bwd<AdaptiveWindows>},
+    pool_cudnn::cudnn<PoolingKind::average_backward, AdaptivePoolParams>()};
 
 }  // namespace
 
@@ -395,8 +398,8 @@ const ImplementationList cuda_max_pool_fwd{kMaxForward, 2};
 const ImplementationList cuda_max_pool_bwd{kMaxBackward, 1};
 const ImplementationList cuda_avg_pool_fwd{kAverageForward, 3};
 const ImplementationList cuda_avg_pool_bwd{kAverageBackward, 2};
-const ImplementationList cuda_adaptive_max_pool_fwd{kAdaptiveMaxForward, 1};
-const ImplementationList cuda_adaptive_avg_pool_fwd{kAdaptiveAverageForward, 2};
-const ImplementationList cuda_adaptive_avg_pool_bwd{kAdaptiveAverageBackward, 1};
+const ImplementationList cuda_adaptive_max_pool_fwd{kAdaptiveMaxForward, 2};
+const ImplementationList cuda_adaptive_avg_pool_fwd{kAdaptiveAverageForward, 3};
+const ImplementationList cuda_adaptive_avg_pool_bwd{kAdaptiveAverageBackward, 2};
 
 }  // namespace tanul

@@ -209,13 +209,14 @@ class Sketch {
  public:
   explicit Sketch(cuda::Cudnn& cudnn) : graph_(cudnn) { EXPECT_TRUE(builder_.open()); }
 
-  Descriptor tensor(const std::vector<int64_t>& extents, const std::vector<Name>& flags = {}) {
+  Descriptor tensor(const std::vector<int64_t>& extents, const std::vector<Name>& flags = {},
+                    int data_type = kDataFloat) {
     std::vector<int64_t> strides(extents.size());
     int64_t stride = 1;
     for (size_t i = extents.size(); i-- > 0; stride *= extents[i]) strides[i] = stride;
     Descriptor made = make(Kind::tensor);
     const auto rank = static_cast<int64_t>(extents.size());
-    set(made, Name::tensor_data_type, Type::data_type, kDataFloat);
+    set(made, Name::tensor_data_type, Type::data_type, data_type);
     builder_.set(made, Name::tensor_extents, Type::int64, rank, extents.data());
     builder_.set(made, Name::tensor_strides, Type::int64, rank, strides.data());
     set(made, Name::tensor_id, Type::int64, ++ids_);
@@ -243,6 +244,23 @@ class Sketch {
     int name;
     Descriptor descriptor;  // null: left out
   };
+  // The gradient of maxima over windows of 2 x 2.
+  void maximum_gradient(const std::vector<Part>& parts) {
+    const int64_t two[] = {2, 2}, none[] = {0, 0};
+    Descriptor made = make(Kind::resample);
+    set(made, Name::resample_mode, Type::resample_mode, kResampleMaximum);
+    set(made, Name::resample_compute_type, Type::data_type, kDataFloat);
+    set(made, Name::resample_nan, Type::nan_propagation, kPropagateNan);
+    set(made, Name::resample_padding_mode, Type::padding_mode, kPadWithNegativeInfinity);
+    set(made, Name::resample_spatial_axes, Type::int64, int64_t{2});
+    builder_.set(made, Name::resample_windows, Type::int64, 2, two);
+    builder_.set(made, Name::resample_strides, Type::int64, 2, two);
+    builder_.set(made, Name::resample_pre_paddings, Type::int64, 2, none);
+    builder_.set(made, Name::resample_post_paddings, Type::int64, 2, none);
+    std::vector<Part> all = parts;
+    all.push_back({1725, finalized(made)});
+    operation(Kind::resample_backward, all);
+  }
   // Of batch norm; inference, where it matters, or training.
   void norm(Kind kind, bool is_training, const std::vector<Part>& parts) {
     const bool is_forward = kind == kNormForward;
@@ -289,9 +307,27 @@ class Sketch {
 constexpr const char* kNoEngine =
     "cuDNN has no engine that keeps to its terms, its precision and their order";
 
+// The gradient of maxima reads x and y; from positions there is no engine, of whatever type they are.
+TEST_F(RealCudnn, HasNoEngineForGradientsFromPositions) {
+  const std::vector<int64_t> x{32, 64, 56, 56}, y{32, 64, 28, 28};
+  constexpr int kInt8 = 3, kInt32 = 4;
+  for (const int type : {kInt8, kInt32}) {
+    Sketch sketch(cudnn());
+    sketch.maximum_gradient(
+        {{1720, sketch.tensor(x)}, {1721, sketch.tensor(y)}, {1722, sketch.tensor(y, {}, type)}});
+    EXPECT_EQ(sketch.plan().failure + sketch.plan().refusal, kNoEngine) << type;
+  }
+  Sketch sketch(cudnn());
+  sketch.maximum_gradient({{1720, sketch.tensor(x)},
+                           {1721, sketch.tensor(y)},
+                           {1726, sketch.tensor(x)},
+                           {1727, sketch.tensor(y)}});
+  EXPECT_EQ(sketch.plan().failure + sketch.plan().refusal, "");
+}
+
 // In a graph of its own engines a reduction comes last.
 TEST_F(RealCudnn, HasNoEngineForSoftmax) {
-  constexpr int kMul = 1, kDiv = 6, kSub = 9, kExp = 13, kSum = 0, kMax = 3;
+  constexpr int kMul = 1, kDiv = 6, kSub = 9, kExp = 13, kLog = 15, kSum = 0, kMax = 3;
   struct Axis {
     std::vector<int64_t> x, row;
   };
@@ -309,6 +345,19 @@ TEST_F(RealCudnn, HasNoEngineForSoftmax) {
     forward.reduce(kSum, e, sum);
     forward.pointwise(kDiv, e, sum, y);
     EXPECT_EQ(forward.plan().failure + forward.plan().refusal, kNoEngine) << axis.x[1];
+
+    Sketch logarithm(cudnn());
+    const Descriptor lx = logarithm.tensor(axis.x), ly = logarithm.tensor(axis.x);
+    const Descriptor lmax = logarithm.between(axis.row), lsum = logarithm.between(axis.row);
+    const Descriptor norm = logarithm.between(axis.row);
+    const Descriptor lshifted = logarithm.between(axis.x), le = logarithm.between(axis.x);
+    logarithm.reduce(kMax, lx, lmax);
+    logarithm.pointwise(kSub, lx, lmax, lshifted);
+    logarithm.pointwise(kExp, lshifted, nullptr, le);
+    logarithm.reduce(kSum, le, lsum);
+    logarithm.pointwise(kLog, lsum, nullptr, norm);
+    logarithm.pointwise(kSub, lshifted, norm, ly);
+    EXPECT_EQ(logarithm.plan().failure + logarithm.plan().refusal, kNoEngine) << axis.x[1];
 
     Sketch backward(cudnn());
     const Descriptor dy = backward.tensor(axis.x), kept = backward.tensor(axis.x);

@@ -8,7 +8,9 @@
 
 #include "backend/module_loader.h"
 #include "core/format.h"
+#include "kernels/cuda/last_error.h"
 #include "kernels/cuda/library_files.h"
+#include "kernels/cuda/poolings.h"
 #include "support/expect_error.h"
 #include "support/fake_cuda.h"
 #include "tanul/trainer.h"
@@ -519,6 +521,37 @@ TEST_F(FakeCudnnSees, ADescriptorThatWasDestroyed) {
   EXPECT_TRUE(fake_.leaks().empty());
   EXPECT_NE(set_id(cuda::cudnn::Type::int64), 0);
   expect_violation("cudnnBackendSetAttribute with a descriptor that is not there");
+}
+// 2 x 2 windows over planes of 4 x 4.
+cuda::PoolingShape halves() {
+  return {cuda::PoolingKind::max_forward,
+          2,
+          false,
+          {1, 1, 4, 4},
+          {1, 1, 2, 2},
+          {2, 2},
+          {2, 2},
+          {0, 0},
+          {0, 0}};
+}
+
+TEST_F(FakeCudnnSees, WindowsThatDoNotGiveY) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Poolings poolings(cudnn);
+  EXPECT_EQ(poolings.prepare(halves()).why_not(), nullptr);
+  EXPECT_TRUE(fake_.violations().empty());
+  cuda::PoolingShape shape = halves();
+  shape.y[3] = 1;
+  EXPECT_EQ(poolings.prepare(shape).refusal, "cuDNN does not take it: CUDNN_STATUS_BAD_PARAM");
+  expect_violation("y has not the extents that the windows give it");
+}
+TEST_F(FakeCudnnSees, APackWithoutAllTensors) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Poolings poolings(cudnn);
+  EXPECT_EQ(poolings.prepare(halves()).why_not(), nullptr);
+  alignas(16) const float x[16] = {};
+  EXPECT_EQ(poolings.launch(halves(), {{'x', x}}, StepArgs{}, nullptr), cuda::kLibraryError);
+  expect_violation("the tensors of the pack are not those of the graph");
 }
 TEST_F(FakeCudnnSees, WhatIsMadeWhileAStreamCaptures) {
   Stream* stream = nullptr;
