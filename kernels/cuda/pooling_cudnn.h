@@ -92,12 +92,16 @@ template <PoolingKind kKind, class Params>
 int64_t workspace_bytes(const StepArgs& args, int) {
   return workspace_of(planning_cudnn()->poolings.find(shape_of<kKind, Params>(args)));
 }
+inline int launch_graph(Stream* stream, const PoolingShape& shape, const Operand& x,
+                        const Operand& y, const StepArgs& args) {
+  const Queue& queue = queue_of(stream);
+  return running_cudnn(queue).poolings.launch(shape, {{'x', x.data}, {'y', y.data}}, args,
+                                              queue.stream);
+}
 template <PoolingKind kKind, class Params>
 int launch(Stream* stream, const StepArgs& args) {
-  const Queue& queue = queue_of(stream);
-  return running_cudnn(queue).poolings.launch(
-      shape_of<kKind, Params>(args), {{'x', x_of<kKind>(args).data}, {'y', y_of<kKind>(args).data}},
-      args, queue.stream);
+  return launch_graph(stream, shape_of<kKind, Params>(args), x_of<kKind>(args), y_of<kKind>(args),
+                      args);
 }
 
 template <PoolingKind kKind, class Params>
