@@ -39,6 +39,14 @@ inline int64_t set_window(ConvolutionShape& shape, const Conv3dParams& p) {
   set_axis(shape, 0, p.kernel_d, p.stride_d, p.dilation_d, p.pad_front, p.pad_back);
   return set_window(shape, p.plane);
 }
+inline ConvolutionShape::Extents extents_of(const Operand& tensor) {
+  ConvolutionShape::Extents extents{};
+  for (int i = 0, to = 0; i < tensor.rank; ++i) {
+    extents[static_cast<size_t>(to++)] = tensor.dims[i];
+    if (tensor.rank == 3 && i == 1) extents[static_cast<size_t>(to++)] = 1;
+  }
+  return extents;
+}
 // Of x [N, C, …], y [N, K, …] or their gradients; signals have no height.
 template <class Params>
 ConvolutionShape shape_of(ConvolutionKind kind, const Operand& x, const Operand& y,
@@ -47,8 +55,8 @@ ConvolutionShape shape_of(ConvolutionKind kind, const Operand& x, const Operand&
   shape.kind = kind;
   shape.axes = std::max(x.rank - 2, 2);
   shape.rounds_to_tf32 = rounds_to_tf32;
-  shape.x = image_extents(x);
-  shape.y = image_extents(y);
+  shape.x = extents_of(x);
+  shape.y = extents_of(y);
   const int64_t groups = set_window(shape, params);
   shape.w[0] = shape.y[1];
   shape.w[1] = shape.x[1] / groups;
@@ -145,7 +153,7 @@ struct BackwardWeights {
 template <class Step, bool kTf32>
 const char* supports(const StepArgs& args) {
   CudnnOps* ops = planning_cudnn();
-  if (ops == nullptr) return kCudnnNotFound;
+  if (ops == nullptr) return "cuDNN was not found";
   const ConvolutionShape shape = Step::shape(args, kTf32);
   if (!is_whole(shape)) return "y has fewer outputs than fit";
   return ops->convolutions.prepare(shape).why_not();

@@ -9,7 +9,7 @@ using namespace cudnn;
 
 bool describe_window(const ConvolutionShape& shape, CudnnGraphBuilder& builder, Descriptor& made) {
   const int64_t axes = shape.axes;
-  const auto set_axes = [&](Name name, const CudnnAxes& values) {
+  const auto set_axes = [&](Name name, const ConvolutionShape::Axes& values) {
     return builder.set(made, name, Type::int64, axes, values.data());
   };
   return builder.make(Kind::convolution, made) &&

@@ -4,6 +4,7 @@
 // where the shape says so.
 #pragma once
 
+#include <array>
 #include <compare>
 
 #include "kernels/cuda/cudnn_graph.h"
@@ -14,11 +15,15 @@ enum class ConvolutionKind : int32_t { forward, backward_data, backward_weights 
 
 // The tensors of the graph are 'x', 'w' and 'y', or their gradients: the one that `kind` makes is written.
 struct ConvolutionShape {
+  static constexpr int kMostAxes = 3;
+  using Extents = std::array<int64_t, kMostAxes + 2>;
+  using Axes = std::array<int64_t, kMostAxes>;
+
   ConvolutionKind kind;
   int32_t axes;
   bool rounds_to_tf32;
-  CudnnExtents x, w, y;  // [N, C, …], [K, C/G, …], [N, K, …], the first 2 + axes of each
-  CudnnAxes stride, dilation, pad_begin, pad_end;
+  Extents x, w, y;  // [N, C, …], [K, C/G, …], [N, K, …], the first 2 + axes of each
+  Axes stride, dilation, pad_begin, pad_end;
 
   auto operator<=>(const ConvolutionShape&) const = default;
   bool build(CudnnGraphBuilder& builder) const;

@@ -8,7 +8,6 @@
 // version of the library.
 #pragma once
 
-#include <array>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -29,11 +28,6 @@ struct Cudnn {
   const cudnn::Api& api;
   cudnn::Handle handle = nullptr;
 };
-
-// Of tensors [N, C, …], and of windows over the axes behind N and C.
-constexpr int kMostSpatialAxes = 3;
-using CudnnExtents = std::array<int64_t, kMostSpatialAxes + 2>;
-using CudnnAxes = std::array<int64_t, kMostSpatialAxes>;
 
 struct CudnnTensor {
   int64_t id;  // not 0, and no two of a graph have the same

@@ -28,14 +28,4 @@ inline const CudnnOps& running_cudnn(const Queue& queue) {
   return *queue.device->libraries->cudnn();
 }
 
-// Of a tensor [N, C, …]; a signal is an image of height 1.
-inline CudnnExtents image_extents(const Operand& tensor) {
-  CudnnExtents extents{};
-  for (int i = 0, to = 0; i < tensor.rank; ++i) {
-    extents[static_cast<size_t>(to++)] = tensor.dims[i];
-    if (tensor.rank == 3 && i == 1) extents[static_cast<size_t>(to++)] = 1;
-  }
-  return extents;
-}
-
 }  // namespace tanul::cuda

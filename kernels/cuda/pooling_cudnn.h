@@ -28,6 +28,17 @@ const Operand& y_of(const StepArgs& args) {
   return kKind == PoolingKind::average_backward ? args.in[0] : args.out[0];
 }
 
+// Signals are images of height 1.
+inline PoolingShape::Extents extents_of(const Operand& tensor) {
+  PoolingShape::Extents extents{};
+  const int missing = tensor.rank == 3 ? 1 : 0;
+  for (int i = 0; i < tensor.rank; ++i) {
+    extents[static_cast<size_t>(i < 2 ? i : i + missing)] = tensor.dims[i];
+  }
+  if (missing == 1) extents[2] = 1;
+  return extents;
+}
+
 // With the padding at the end that the last window needs: ceil_mode adds to it.
 inline void set_windows(PoolingShape& shape, const PoolParams& p) {
   shape.counts_padding = shape.kind != PoolingKind::max_forward && p.count_include_pad != 0;
@@ -53,8 +64,8 @@ PoolingShape shape_of(const StepArgs& args) {
   PoolingShape shape{};
   shape.kind = kKind;
   shape.axes = std::max(x_of<kKind>(args).rank - 2, 2);
-  shape.x = image_extents(x_of<kKind>(args));
-  shape.y = image_extents(y_of<kKind>(args));
+  shape.x = extents_of(x_of<kKind>(args));
+  shape.y = extents_of(y_of<kKind>(args));
   set_windows(shape, args.params_as<Params>());
   return shape;
 }

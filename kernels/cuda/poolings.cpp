@@ -13,7 +13,7 @@ bool describe_windows(const PoolingShape& shape, CudnnGraphBuilder& builder, Des
                    : shape.counts_padding ? kResampleAverageWithPadding
                                           : kResampleAverageWithoutPadding;
   const int64_t axes = shape.axes;
-  const auto set_axes = [&](Name name, const CudnnAxes& values) {
+  const auto set_axes = [&](Name name, const PoolingShape::Axes& values) {
     return builder.set(made, name, Type::int64, axes, values.data());
   };
   return builder.make(Kind::resample, made) &&

@@ -161,8 +161,8 @@ TEST_F(RealCudnn, RefusesWhatDoesNotFitTogether) {
 
 struct Windows {
   const char* name;
-  cuda::CudnnExtents x;
-  cuda::CudnnAxes window, stride, pad_begin, pad_end;
+  cuda::PoolingShape::Extents x;
+  cuda::PoolingShape::Axes window, stride, pad_begin, pad_end;
   int32_t axes = 2;
 };
 

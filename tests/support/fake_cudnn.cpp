@@ -29,12 +29,12 @@ intptr_t number(void* handle) { return reinterpret_cast<intptr_t>(handle); }
 size_t bytes_of(Type type) {
   switch (type) {
     case Type::data_type:
-    case Type::convolution_mode:
-    case Type::heuristics_mode:
-    case Type::numerical_note:
     case Type::nan_propagation:
     case Type::resample_mode:
     case Type::padding_mode:
+    case Type::convolution_mode:
+    case Type::heuristics_mode:
+    case Type::numerical_note:
     case Type::float32: return 4;
     default: return 8;
   }
@@ -43,13 +43,18 @@ size_t bytes_of(Type type) {
 Type type_of(Name name) {
   switch (name) {
     case Name::tensor_data_type:
-    case Name::resample_compute_type:
     case Name::convolution_compute_type: return Type::data_type;
+    case Name::convolution_mode: return Type::convolution_mode;
+    case Name::heuristics_mode: return Type::heuristics_mode;
+    case Name::resample_compute_type: return Type::data_type;
     case Name::resample_mode: return Type::resample_mode;
     case Name::resample_nan: return Type::nan_propagation;
     case Name::resample_padding_mode: return Type::padding_mode;
-    case Name::convolution_mode: return Type::convolution_mode;
-    case Name::heuristics_mode: return Type::heuristics_mode;
+    case Name::resample_windows:
+    case Name::resample_strides:
+    case Name::resample_post_paddings:
+    case Name::resample_pre_paddings:
+    case Name::resample_spatial_axes: return Type::int64;
     case Name::plan_handle:
     case Name::graph_handle: return Type::handle;
     case Name::forward_alpha:
@@ -66,11 +71,6 @@ Type type_of(Name name) {
     case Name::convolution_post_paddings:
     case Name::convolution_pre_paddings:
     case Name::convolution_spatial_axes:
-    case Name::resample_windows:
-    case Name::resample_strides:
-    case Name::resample_post_paddings:
-    case Name::resample_pre_paddings:
-    case Name::resample_spatial_axes:
     case Name::plan_workspace_bytes:
     case Name::tensor_alignment:
     case Name::tensor_extents:
@@ -100,6 +100,10 @@ std::vector<Name> needs_of(Kind kind) {
     case Kind::convolution_backward_filter:
       return {Name::filter_alpha, Name::filter_beta, Name::filter_convolution,
               Name::filter_x,     Name::filter_dw,   Name::filter_dy};
+    case Kind::operation_graph: return {Name::graph_handle, Name::graph_operations};
+    case Kind::engine_heuristics: return {Name::heuristics_graph, Name::heuristics_mode};
+    case Kind::execution_plan: return {Name::plan_handle, Name::plan_config};
+    case Kind::variant_pack: return {Name::pack_ids, Name::pack_pointers, Name::pack_workspace};
     case Kind::resample:
       return {
           Name::resample_mode,         Name::resample_compute_type, Name::resample_nan,
@@ -109,37 +113,20 @@ std::vector<Name> needs_of(Kind kind) {
       return {Name::resample_x, Name::resample_y, Name::resample_forward_windows};
     case Kind::resample_backward:
       return {Name::resample_dx, Name::resample_dy, Name::resample_backward_windows};
-    case Kind::operation_graph: return {Name::graph_handle, Name::graph_operations};
-    case Kind::engine_heuristics: return {Name::heuristics_graph, Name::heuristics_mode};
-    case Kind::execution_plan: return {Name::plan_handle, Name::plan_config};
-    case Kind::variant_pack: return {Name::pack_ids, Name::pack_pointers, Name::pack_workspace};
     default: return {};
   }
 }
-
-// What an engine makes of the numbers.
-struct Arithmetic {
-  int engine;
-  int64_t run;
-
-  double value(const float* from, int64_t i) const {
-    return static_cast<double>(engine == kRoundsInputs ? round_to_tf32(from[i]) : from[i]);
-  }
-  void store(const std::vector<double>& values, float* to) const {
-    const double error = engine == kLessPrecise ? 1e-3
-                         : engine == kOtherBits ? 1e-6 * static_cast<double>(run % 100)
-                                                : 0.0;
-    for (size_t i = 0; i < values.size(); ++i) to[i] = static_cast<float>(values[i] * (1 + error));
-  }
-};
 
 // One convolution with all its numbers.
 struct Problem {
   Kind kind;
   int engine;
+  int64_t run;
   std::vector<int64_t> x, w, y;  // extents
   std::vector<int64_t> stride, dilation, pad;
   float *x_data, *w_data, *y_data;
+  void* workspace;
+  int64_t workspace_bytes;
 };
 
 int64_t product(const std::vector<int64_t>& extents, size_t from = 0) {
@@ -190,8 +177,13 @@ void for_terms(const Problem& p, const Body& body) {
   } while (advance(p.y, position));
 }
 
-void convolve(const Problem& p, const Arithmetic& arithmetic) {
-  const auto value = [&](const float* from, int64_t i) { return arithmetic.value(from, i); };
+void convolve(const Problem& p) {
+  if (p.workspace_bytes > 0) {
+    std::memset(p.workspace, 0x5A, static_cast<size_t>(p.workspace_bytes));
+  }
+  const auto value = [&](const float* from, int64_t i) {
+    return static_cast<double>(p.engine == kRoundsInputs ? round_to_tf32(from[i]) : from[i]);
+  };
   const bool is_forward = p.kind == Kind::convolution_forward;
   const bool is_data = p.kind == Kind::convolution_backward_data;
   const std::vector<int64_t>& extents = is_forward ? p.y : is_data ? p.x : p.w;
@@ -206,7 +198,10 @@ void convolve(const Problem& p, const Arithmetic& arithmetic) {
       sums[static_cast<size_t>(w)] += value(p.x_data, x) * value(p.y_data, y);
     }
   });
-  arithmetic.store(sums, result);
+  const double error = p.engine == kLessPrecise ? 1e-3
+                       : p.engine == kOtherBits ? 1e-6 * static_cast<double>(p.run % 100)
+                                                : 0.0;
+  for (size_t i = 0; i < sums.size(); ++i) result[i] = static_cast<float>(sums[i] * (1 + error));
 }
 
 }  // namespace
@@ -345,10 +340,16 @@ struct FakeCudnnApi {
       object->graph = config.graph;
       object->workspace_bytes = object->engine == kGood ? 500 : 0;
     }
-    const std::string what = is_convolution(*object) ? misfit(problem_of(*object))
-                             : is_pooling(*object)   ? pooling_of(*object).misfit()
-                                                     : "";
-    if (!what.empty()) return broken(what);
+    if (object->kind == Kind::convolution_forward ||
+        object->kind == Kind::convolution_backward_data ||
+        object->kind == Kind::convolution_backward_filter) {
+      const std::string what = misfit(problem_of(*object));
+      if (!what.empty()) return broken(what);
+    }
+    if (is_pooling(*object)) {
+      const std::string what = pooling_of(*object).misfit();
+      if (!what.empty()) return broken(what);
+    }
     object->is_finalized = true;
     return 0;
   }
@@ -387,20 +388,24 @@ struct FakeCudnnApi {
     }
   }
 
-  // Grouped convolutions and poolings have their good engine among the fallbacks.
+  // Grouped convolutions have their good engine among the fallbacks.
   static int get_results(const Object& heuristics, int64_t room, int64_t* count, void* values) {
     const Object& graph = active->child(heuristics, Name::heuristics_graph);
-    const Object& operation = active->child(graph, Name::graph_operations);
-    bool needs_fallback = is_pooling(operation);
-    if (is_convolution(operation)) {
-      const Problem problem = problem_of(operation);
-      needs_fallback = problem.w[1] != problem.x[1];
+    if (is_pooling(active->child(graph, Name::graph_operations))) {
+      return give(pooling_engines(heuristics), heuristics, room, count, values);
     }
+    const Problem problem = problem_of(active->child(graph, Name::graph_operations));
+    const bool is_grouped = problem.w[1] != problem.x[1];
     const bool is_fallback =
         active->values<int>(heuristics, Name::heuristics_mode).at(0) == kHeuristicsFallback;
     std::vector<int> engines = {kRoundsInputs, kOtherBits, kLessPrecise, kDoesNotFit};
     if (is_fallback) engines = {kDoesNotFit};
-    if (active->options.has_engines && needs_fallback == is_fallback) engines.push_back(kGood);
+    if (active->options.has_engines && is_grouped == is_fallback) engines.push_back(kGood);
+    return give(engines, heuristics, room, count, values);
+  }
+
+  static int give(const std::vector<int>& engines, const Object& heuristics, int64_t room,
+                  int64_t* count, void* values) {
     *count = static_cast<int64_t>(engines.size());
     if (room == 0) {
       *count += 3;  // at most
@@ -428,71 +433,34 @@ struct FakeCudnnApi {
     if (stream == fake.handles_.end() || plan == nullptr || pack == nullptr) return kBadParam;
     if (!plan->is_finalized || !pack->is_finalized) return broken("what runs is not finalized");
     const Object& operation = fake.child(fake.objects_.at(plan->graph), Name::graph_operations);
-    std::map<int64_t, float*> data;  // by the id of its tensor
-    const std::string what = data_of(*pack, operation, data);
-    if (!what.empty()) return broken(what);
-    const Arithmetic arithmetic{plan->engine, ++fake.runs_};
-    std::function<void()> work;
-    if (is_convolution(operation)) {
-      Problem problem = problem_of(operation);
-      problem.x_data = data['x'];
-      problem.w_data = data['w'];
-      problem.y_data = data['y'];
-      work = [=] { convolve(problem, arithmetic); };
-    } else {
-      const FakePooling pooling = pooling_of(operation);
-      const float* from = data[pooling.is_backward ? 'y' : 'x'];
-      float* to = data[pooling.is_backward ? 'x' : 'y'];
-      work = [=] {
-        arithmetic.store(pooling.compute([&](int64_t i) { return arithmetic.value(from, i); }), to);
-      };
+    if (is_pooling(operation)) return execute_pooling(operation, *plan, *pack, stream->second);
+    Problem problem = problem_of(fake.child(fake.objects_.at(plan->graph), Name::graph_operations));
+    problem.engine = plan->engine;
+    problem.run = ++fake.runs_;
+    problem.workspace_bytes = plan->workspace_bytes;
+    problem.workspace = fake.values<void*>(*pack, Name::pack_workspace).at(0);
+    const auto ids = fake.values<int64_t>(*pack, Name::pack_ids);
+    const auto pointers = fake.values<float*>(*pack, Name::pack_pointers);
+    if (ids != std::vector<int64_t>{'x', 'w', 'y'} || pointers.size() != ids.size()) {
+      return broken("the tensors of the pack are not those of the graph");
     }
-    void* workspace = fake.values<void*>(*pack, Name::pack_workspace).at(0);
-    const auto workspace_bytes = static_cast<size_t>(plan->workspace_bytes);
-    const bool is_queued = fake.host_.queue_work(stream->second, name, [=] {
-      if (workspace_bytes > 0) std::memset(workspace, 0x5A, workspace_bytes);
-      work();
-    });
+    for (const float* pointer : pointers) {
+      if (pointer == nullptr || reinterpret_cast<uintptr_t>(pointer) % 16 != 0) {
+        return broken("a tensor is not aligned");
+      }
+    }
+    problem.x_data = pointers[0];
+    problem.w_data = pointers[1];
+    problem.y_data = pointers[2];
+    const bool is_queued =
+        fake.host_.queue_work(stream->second, name, [problem] { convolve(problem); });
     return is_queued ? 0 : kExecutionFailed;
   }
 
-  // --- helpers ---
+  // --- pooling ---
 
-  static int broken(const std::string& what) {
-    active->host_.break_rule(what);
-    return kBadParam;
-  }
-
-  static bool is_convolution(const Object& object) {
-    return object.kind == Kind::convolution_forward ||
-           object.kind == Kind::convolution_backward_data ||
-           object.kind == Kind::convolution_backward_filter;
-  }
   static bool is_pooling(const Object& object) {
     return object.kind == Kind::resample_forward || object.kind == Kind::resample_backward;
-  }
-
-  // What the pack says of the tensors of an operation. Returns what is wrong with it, or "".
-  static std::string data_of(const Object& pack, const Object& operation,
-                             std::map<int64_t, float*>& data) {
-    const auto ids = active->values<int64_t>(pack, Name::pack_ids);
-    const auto pointers = active->values<float*>(pack, Name::pack_pointers);
-    if (pointers.size() != ids.size()) return "a pack of other ids than pointers";
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (pointers[i] == nullptr || reinterpret_cast<uintptr_t>(pointers[i]) % 16 != 0) {
-        return "a tensor is not aligned";
-      }
-      data[ids[i]] = pointers[i];
-    }
-    size_t tensors = 0;
-    for (const auto& [attribute, value] : operation.attributes) {
-      if (value.type != Type::descriptor) continue;
-      const Object& part = active->child(operation, attribute);
-      if (part.kind != Kind::tensor) continue;
-      ++tensors;
-      if (data.count(active->values<int64_t>(part, Name::tensor_id).at(0)) == 0) tensors = 99;
-    }
-    return tensors == ids.size() ? "" : "the tensors of the pack are not those of the graph";
   }
 
   static FakePooling pooling_of(const Object& operation) {
@@ -518,7 +486,56 @@ struct FakeCudnnApi {
             axes_of(Name::resample_post_paddings)};
   }
 
-  // Of a convolution; without data.
+  // The good one is among the fallbacks.
+  static std::vector<int> pooling_engines(const Object& heuristics) {
+    const int mode = active->values<int>(heuristics, Name::heuristics_mode).at(0);
+    if (mode != kHeuristicsFallback) return {kRoundsInputs, kOtherBits, kLessPrecise, kDoesNotFit};
+    if (!active->options.has_engines) return {kDoesNotFit};
+    return {kDoesNotFit, kGood};
+  }
+
+  static int execute_pooling(const Object& operation, const Object& plan, const Object& pack,
+                             void* stream) {
+    FakeCudnn& fake = *active;
+    const FakePooling pooling = pooling_of(operation);
+    const auto ids = fake.values<int64_t>(pack, Name::pack_ids);
+    const auto pointers = fake.values<float*>(pack, Name::pack_pointers);
+    if (ids != std::vector<int64_t>{'x', 'y'} || pointers.size() != ids.size()) {
+      return broken("the tensors of the pack are not those of the graph");
+    }
+    for (const float* pointer : pointers) {
+      if (pointer == nullptr || reinterpret_cast<uintptr_t>(pointer) % 16 != 0) {
+        return broken("a tensor is not aligned");
+      }
+    }
+    const float* from = pointers[pooling.is_backward ? 1 : 0];
+    float* to = pointers[pooling.is_backward ? 0 : 1];
+    void* workspace = fake.values<void*>(pack, Name::pack_workspace).at(0);
+    const auto workspace_bytes = static_cast<size_t>(plan.workspace_bytes);
+    const int engine = plan.engine;
+    const double error = engine == kLessPrecise ? 1e-3
+                         : engine == kOtherBits ? 1e-6 * static_cast<double>(++fake.runs_ % 100)
+                                                : 0.0;
+    const auto compute = [=] {
+      if (workspace_bytes > 0) std::memset(workspace, 0x5A, workspace_bytes);
+      const std::vector<double> values = pooling.compute([&](int64_t i) {
+        return static_cast<double>(engine == kRoundsInputs ? round_to_tf32(from[i]) : from[i]);
+      });
+      for (size_t i = 0; i < values.size(); ++i) {
+        to[i] = static_cast<float>(values[i] * (1 + error));
+      }
+    };
+    return fake.host_.queue_work(stream, "cudnnBackendExecute", compute) ? 0 : kExecutionFailed;
+  }
+
+  // --- helpers ---
+
+  static int broken(const std::string& what) {
+    active->host_.break_rule(what);
+    return kBadParam;
+  }
+
+  // Of an operation; without data.
   static Problem problem_of(const Object& operation) {
     FakeCudnn& fake = *active;
     const bool is_forward = operation.kind == Kind::convolution_forward;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A cuDNN whose graphs are single operations, convolutions and poolings, which it computes on the host, in
-// double, on memory of a fake device. Its heuristics put engines in front that break a promise each: one rounds its inputs to TF32, one
-// gives other bits in every run, one is less precise, and one turns out not to fit; whoever takes a wrong
-// one has wrong results. What the library would not forgive is reported to the device:
+// double, on memory of a fake device. Its heuristics put engines in front that break a promise each: one
+// rounds its inputs to TF32, one gives other bits in every run, one is less precise, and one turns out not
+// to fit; whoever takes a wrong one has wrong results. What the library would not forgive is reported to the
+// device:
 //   - no call with a handle or descriptor that was destroyed or never made
 //   - attributes are set before a descriptor is finalized and read behind, with the type that they have; an
 //     object is finalized with all that it needs
