@@ -26,6 +26,12 @@ constexpr int kCrossCorrelation = 1;
 constexpr int kPointwiseIdentity = 21;
 constexpr int kHeuristicsA = 3;
 constexpr int kHeuristicsFallback = 2;
+constexpr int kResampleAverageWithPadding = 2;
+constexpr int kResampleMaximum = 3;
+constexpr int kResampleAverageWithoutPadding = 4;
+constexpr int kPadWithZero = 0;
+constexpr int kPadWithNegativeInfinity = 1;
+constexpr int kPropagateNan = 1;
 
 // cudnnBackendNumericalNote_t: what an engine says of its arithmetic.
 enum Note : int {
@@ -52,7 +58,10 @@ enum class Kind : int {
   pointwise_operation = 13,
   operation_graph = 15,
   variant_pack = 16,
-  tensor = 17
+  tensor = 17,
+  resample = 24,
+  resample_forward = 25,
+  resample_backward = 26,
 };
 
 // cudnnBackendAttributeType_t
@@ -65,9 +74,12 @@ enum class Type : int {
   pointer = 6,
   convolution_mode = 7,
   heuristics_mode = 8,
+  nan_propagation = 10,
   numerical_note = 11,
   pointwise_mode = 14,
   descriptor = 15,
+  resample_mode = 21,
+  padding_mode = 22,
 };
 
 // cudnnBackendAttributeName_t
@@ -121,6 +133,21 @@ enum class Name : int {
   pack_pointers = 1001,
   pack_workspace = 1003,
   engine_notes = 1303,
+  resample_mode = 1700,
+  resample_compute_type = 1701,
+  resample_spatial_axes = 1702,
+  resample_post_paddings = 1703,
+  resample_pre_paddings = 1704,
+  resample_strides = 1705,
+  resample_windows = 1706,
+  resample_nan = 1707,
+  resample_padding_mode = 1708,
+  resample_x = 1710,  // of the forward operation
+  resample_y = 1711,
+  resample_forward_windows = 1716,
+  resample_dx = 1720,
+  resample_dy = 1721,
+  resample_backward_windows = 1725,
 };
 
 struct Api {

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/poolings.h"
 
 namespace tanul::cuda {
 
@@ -12,9 +13,12 @@ struct CudnnOps {
 
   Cudnn cudnn;
   Convolutions convolutions{cudnn};
+  Poolings poolings{cudnn};
 };
 
-// While a plan is made; null: cuDNN was not found.
+constexpr const char* kCudnnNotFound = "cuDNN was not found";
+
+// While a plan is made; null: it was not found.
 inline CudnnOps* planning_cudnn() {
   const Libraries* libraries = entered_libraries();
   return libraries != nullptr ? libraries->cudnn() : nullptr;

@@ -73,6 +73,12 @@ static_assert(kPointwiseIdentity == CUDNN_POINTWISE_IDENTITY);
 static_assert(kCrossCorrelation == CUDNN_CROSS_CORRELATION);
 static_assert(kHeuristicsA == CUDNN_HEUR_MODE_A);
 static_assert(kHeuristicsFallback == CUDNN_HEUR_MODE_FALLBACK);
+static_assert(kResampleAverageWithPadding == CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING);
+static_assert(kResampleMaximum == CUDNN_RESAMPLE_MAXPOOL);
+static_assert(kResampleAverageWithoutPadding == CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING);
+static_assert(kPadWithZero == CUDNN_ZERO_PAD);
+static_assert(kPadWithNegativeInfinity == CUDNN_NEG_INF_PAD);
+static_assert(kPropagateNan == CUDNN_PROPAGATE_NAN);
 static_assert(kNoteTensorCore == static_cast<int>(CUDNN_NUMERICAL_NOTE_TENSOR_CORE));
 static_assert(kNoteDownConvertsInputs ==
               static_cast<int>(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
@@ -98,6 +104,9 @@ static_assert(is(Kind::convolution_backward_data,
 static_assert(is(Kind::operation_graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR));
 static_assert(is(Kind::variant_pack, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR));
 static_assert(is(Kind::tensor, CUDNN_BACKEND_TENSOR_DESCRIPTOR));
+static_assert(is(Kind::resample, CUDNN_BACKEND_RESAMPLE_DESCRIPTOR));
+static_assert(is(Kind::resample_forward, CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR));
+static_assert(is(Kind::resample_backward, CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR));
 
 static_assert(is(Type::handle, CUDNN_TYPE_HANDLE));
 static_assert(is(Type::data_type, CUDNN_TYPE_DATA_TYPE));
@@ -110,6 +119,9 @@ static_assert(is(Type::convolution_mode, CUDNN_TYPE_CONVOLUTION_MODE));
 static_assert(is(Type::heuristics_mode, CUDNN_TYPE_HEUR_MODE));
 static_assert(is(Type::numerical_note, CUDNN_TYPE_NUMERICAL_NOTE));
 static_assert(is(Type::descriptor, CUDNN_TYPE_BACKEND_DESCRIPTOR));
+static_assert(is(Type::nan_propagation, CUDNN_TYPE_NAN_PROPOGATION));
+static_assert(is(Type::resample_mode, CUDNN_TYPE_RESAMPLE_MODE));
+static_assert(is(Type::padding_mode, CUDNN_TYPE_PADDING_MODE));
 
 static_assert(is(Name::convolution_compute_type, CUDNN_ATTR_CONVOLUTION_COMP_TYPE));
 static_assert(is(Name::convolution_mode, CUDNN_ATTR_CONVOLUTION_CONV_MODE));
@@ -160,6 +172,21 @@ static_assert(is(Name::pack_ids, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS));
 static_assert(is(Name::pack_pointers, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS));
 static_assert(is(Name::pack_workspace, CUDNN_ATTR_VARIANT_PACK_WORKSPACE));
 static_assert(is(Name::engine_notes, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE));
+static_assert(is(Name::resample_mode, CUDNN_ATTR_RESAMPLE_MODE));
+static_assert(is(Name::resample_compute_type, CUDNN_ATTR_RESAMPLE_COMP_TYPE));
+static_assert(is(Name::resample_spatial_axes, CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS));
+static_assert(is(Name::resample_post_paddings, CUDNN_ATTR_RESAMPLE_POST_PADDINGS));
+static_assert(is(Name::resample_pre_paddings, CUDNN_ATTR_RESAMPLE_PRE_PADDINGS));
+static_assert(is(Name::resample_strides, CUDNN_ATTR_RESAMPLE_STRIDES));
+static_assert(is(Name::resample_windows, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS));
+static_assert(is(Name::resample_nan, CUDNN_ATTR_RESAMPLE_NAN_PROPAGATION));
+static_assert(is(Name::resample_padding_mode, CUDNN_ATTR_RESAMPLE_PADDING_MODE));
+static_assert(is(Name::resample_x, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC));
+static_assert(is(Name::resample_y, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC));
+static_assert(is(Name::resample_forward_windows, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC));
+static_assert(is(Name::resample_dx, CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC));
+static_assert(is(Name::resample_dy, CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC));
+static_assert(is(Name::resample_backward_windows, CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC));
 
 }  // namespace tanul::cuda::cudnn
 #endif

@@ -6,6 +6,7 @@
 //   planes   average over whole planes: a team (a warp, or a block for large planes) sums up one channel
 //   gather   backward: a thread takes one element of dx and adds up what the windows that hold it give.
 //            No atomics; where windows do not overlap each element of dy is read once
+//   cudnn    cuDNN, where it was found (kernels/cuda/pooling_cudnn.h)
 //
 // Memory bound: x and y once (overlapping windows meet in the cache), dy, argmax and dx once.
 // Numerics: sums in float in row order of the window, or of the windows; planes: in double. Deterministic.
@@ -15,6 +16,7 @@
 #include "kernels/cuda/divide.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/planes.h"
+#include "kernels/cuda/pooling_cudnn.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/pool/pool.h"
 
@@ -369,29 +371,35 @@ const char* supports_adaptive_planes(const StepArgs& args) {
 }
 
 constexpr Implementation kMaxForward[] = {
-    {"windows", supports_all, no_workspace, launch_max_fwd<SlidingWindows>}};
+    {"windows", supports_all, no_workspace, launch_max_fwd<SlidingWindows>},
+    pool_cudnn::cudnn<PoolingKind::max_forward, PoolParams>()};
 constexpr Implementation kMaxBackward[] = {{"gather", supports_all, no_workspace, launch_max_bwd}};
 constexpr Implementation kAverageForward[] = {
     {"planes", supports_planes, no_workspace, launch_avg_fwd_planes},
-    {"windows", supports_all, no_workspace, launch_avg_fwd_windows<SlidingWindows>}};
+    {"windows", supports_all, no_workspace, launch_avg_fwd_windows<SlidingWindows>},
+    pool_cudnn::cudnn<PoolingKind::average_forward, PoolParams>()};
 constexpr Implementation kAverageBackward[] = {
-    {"gather", supports_all, no_workspace, launch_avg_bwd<SlidingWindows>}};
+    {"gather", supports_all, no_workspace, launch_avg_bwd<SlidingWindows>},
+    pool_cudnn::cudnn<PoolingKind::average_backward, PoolParams>()};
 constexpr Implementation kAdaptiveMaxForward[] = {
-    {"windows", supports_all, no_workspace, launch_max_fwd<AdaptiveWindows>}};
+    {"windows", supports_all, no_workspace, launch_max_fwd<AdaptiveWindows>},
+    pool_cudnn::cudnn<PoolingKind::max_forward, AdaptivePoolParams>()};
 constexpr Implementation kAdaptiveAverageForward[] = {
     {"planes", supports_adaptive_planes, no_workspace, launch_avg_fwd_planes},
-    {"windows", supports_all, no_workspace, launch_avg_fwd_windows<AdaptiveWindows>}};
+    {"windows", supports_all, no_workspace, launch_avg_fwd_windows<AdaptiveWindows>},
+    pool_cudnn::cudnn<PoolingKind::average_forward, AdaptivePoolParams>()};
 constexpr Implementation kAdaptiveAverageBackward[] = {
-    {"gather", supports_all, no_workspace, launch_avg_bwd<AdaptiveWindows>}};
+    {"gather", supports_all, no_workspace, launch_avg_bwd<AdaptiveWindows>},
+    pool_cudnn::cudnn<PoolingKind::average_backward, AdaptivePoolParams>()};
 
 }  // namespace
 
-const ImplementationList cuda_max_pool_fwd{kMaxForward, 1};
+const ImplementationList cuda_max_pool_fwd{kMaxForward, 2};
 const ImplementationList cuda_max_pool_bwd{kMaxBackward, 1};
-const ImplementationList cuda_avg_pool_fwd{kAverageForward, 2};
-const ImplementationList cuda_avg_pool_bwd{kAverageBackward, 1};
-const ImplementationList cuda_adaptive_max_pool_fwd{kAdaptiveMaxForward, 1};
-const ImplementationList cuda_adaptive_avg_pool_fwd{kAdaptiveAverageForward, 2};
-const ImplementationList cuda_adaptive_avg_pool_bwd{kAdaptiveAverageBackward, 1};
+const ImplementationList cuda_avg_pool_fwd{kAverageForward, 3};
+const ImplementationList cuda_avg_pool_bwd{kAverageBackward, 2};
+const ImplementationList cuda_adaptive_max_pool_fwd{kAdaptiveMaxForward, 2};
+const ImplementationList cuda_adaptive_avg_pool_fwd{kAdaptiveAverageForward, 3};
+const ImplementationList cuda_adaptive_avg_pool_bwd{kAdaptiveAverageBackward, 2};
 
 }  // namespace tanul

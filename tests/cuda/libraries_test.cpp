@@ -9,7 +9,9 @@
 #include "backend/module_loader.h"
 #include "core/format.h"
 #include "kernels/cuda/convolutions.h"
+#include "kernels/cuda/last_error.h"
 #include "kernels/cuda/library_files.h"
+#include "kernels/cuda/poolings.h"
 #include "support/expect_error.h"
 #include "support/fake_cuda.h"
 #include "tanul/trainer.h"
@@ -233,6 +235,62 @@ TEST(Cudnn, RefusesGroupsOfAnOddNumberOfChannelsIn16Bits) {
   EXPECT_TRUE(fake.violations().empty());
 }
 
+// Of a network with pooling, where options may force what is not the first of its list.
+std::vector<std::string> pooling_steps(
+    const Pool2dOptions& average, const std::vector<std::pair<std::string, std::string>>& force) {
+  ModelBuilder m("pooling");
+  Var x = m.max_pool2d(m.conv2d(m.input({1, 13, 13}), {.out = 2, .kernel = 2}), {.kernel = 2});
+  m.softmax_cross_entropy(m.linear(m.flatten(m.avg_pool2d(x, average)), {.out = 3}));
+  TrainerOptions options;
+  options.device = "cuda";
+  options.tune = false;  // the order of the lists
+  options.batch = 2;
+  options.force = force;
+  Trainer trainer(m.build(), options);
+  std::vector<std::string> steps;
+  for (const StepInfo& step : trainer.plan().steps) {
+    if (step.op.find("pool") != std::string::npos) {
+      steps.push_back(step.op + " " + step.implementation);
+    }
+  }
+  return steps;
+}
+
+TEST(Cudnn, StandsBehindOwnKernelsOfPooling) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  EXPECT_EQ(pooling_steps({.kernel = 2}, {}),
+            (std::vector<std::string>{"max_pool_fwd windows", "avg_pool_fwd windows",
+                                      "avg_pool_bwd gather", "max_pool_bwd gather"}));
+  EXPECT_EQ(pooling_steps({.kernel = 3, .stride = 2, .ceil_mode = true, .count_include_pad = false},
+                          {{"avg_pool_fwd", "cudnn"}, {"avg_pool_bwd", "cudnn"}}),
+            (std::vector<std::string>{"max_pool_fwd windows", "avg_pool_fwd cudnn",
+                                      "avg_pool_bwd cudnn", "max_pool_bwd gather"}));
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
+TEST(Cudnn, RefusesWhatItHasNotOfPooling) {
+  FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  const auto expect_refusal = [](const std::string& op, const std::string& why,
+                                 const Pool2dOptions& average) {
+    expect_error(Code::unsupported, "cudnn: " + why, [&] {
+      pooling_steps(average, {{op, "cudnn"}});
+    });
+  };
+  expect_refusal("max_pool_fwd", "cuDNN does not say where in x a maximum is", {.kernel = 2});
+  const char* beyond = "cuDNN counts what ceil_mode adds behind the padding";
+  expect_refusal("avg_pool_fwd", beyond, {.kernel = 3, .stride = 2, .ceil_mode = true});
+  expect_refusal("avg_pool_bwd", beyond, {.kernel = 3, .stride = 2, .ceil_mode = true});
+  fake.cudnn().options.has_engines = false;
+  expect_refusal("avg_pool_fwd",
+                 "cuDNN has no engine that keeps to its terms, its precision and their order",
+                 {.kernel = 2});
+  EXPECT_TRUE(fake.violations().empty());
+  EXPECT_TRUE(fake.leaks().empty());
+}
+
 // --- training -------------------------------------------------------------------------------------
 
 constexpr int kSteps = 5;
@@ -248,7 +306,7 @@ Model lenet() {
   ModelBuilder m("lenet");
   Var x = m.input({1, 12, 12});
   x = m.max_pool2d(m.relu(m.conv2d(x, {.out = 4, .kernel = 3, .pad = 1})), {.kernel = 2});
-  x = m.max_pool2d(m.tanh(m.conv2d(x, {.out = 6, .kernel = 3})), {.kernel = 2});
+  x = m.avg_pool2d(m.tanh(m.conv2d(x, {.out = 6, .kernel = 3})), {.kernel = 2});
   x = m.relu(m.linear(m.flatten(x), {.out = 12}));
   m.softmax_cross_entropy(m.linear(x, {.out = 3}));
   return m.build();
@@ -271,8 +329,10 @@ TrainerOptions options_on(const std::string& device, const Found& found) {
   options.optimizer = Sgd{0.1f, 0.9f};
   options.tune = false;
   options.precise_convolutions = true;
-  // Its layers are so small that own kernels would take all of the forward pass.
-  if (device == "cuda" && found.has_cudnn) options.force = {{"conv2d_fwd", "cudnn"}};
+  // Its layers are so small that own kernels would take all of the forward pass, and pooling stays with them.
+  if (device == "cuda" && found.has_cudnn) {
+    options.force = {{"conv2d_fwd", "cudnn"}, {"avg_pool_fwd", "cudnn"}, {"avg_pool_bwd", "cudnn"}};
+  }
   return options;
 }
 
@@ -632,6 +692,38 @@ TEST_F(FakeCudnnSees, AVirtualTensorThatNobodyTakes) {
   y.is_virtual = true;
   EXPECT_NE(said_of_product(api_, y), "");
   expect_violation("a virtual tensor is what one operation hands to the next");
+}
+
+// 2 x 2 windows over planes of 4 x 4.
+cuda::PoolingShape halves() {
+  return {cuda::PoolingKind::max_forward,
+          2,
+          false,
+          {1, 1, 4, 4},
+          {1, 1, 2, 2},
+          {2, 2},
+          {2, 2},
+          {0, 0},
+          {0, 0}};
+}
+
+TEST_F(FakeCudnnSees, WindowsThatDoNotGiveY) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Poolings poolings(cudnn);
+  EXPECT_EQ(poolings.prepare(halves()).why_not(), nullptr);
+  EXPECT_TRUE(fake_.violations().empty());
+  cuda::PoolingShape shape = halves();
+  shape.y[3] = 1;
+  EXPECT_EQ(poolings.prepare(shape).refusal, "cuDNN does not take it: CUDNN_STATUS_BAD_PARAM");
+  expect_violation("y has not the extents that the windows give it");
+}
+TEST_F(FakeCudnnSees, APackWithoutAllTensors) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Poolings poolings(cudnn);
+  EXPECT_EQ(poolings.prepare(halves()).why_not(), nullptr);
+  alignas(16) const float x[16] = {};
+  EXPECT_EQ(poolings.launch(halves(), {{'x', x}}, StepArgs{}, nullptr), cuda::kLibraryError);
+  expect_violation("the tensors of the pack are not those of the graph");
 }
 TEST_F(FakeCudnnSees, WhatIsMadeWhileAStreamCaptures) {
   Stream* stream = nullptr;

@@ -7,6 +7,7 @@
 
 #include "core/format.h"
 #include "emulation/mma.h"
+#include "support/fake_cudnn_pooling.h"
 #include "support/rounding.h"
 
 namespace tanul::test {
@@ -29,6 +30,9 @@ intptr_t number(void* handle) { return reinterpret_cast<intptr_t>(handle); }
 size_t bytes_of(Type type) {
   switch (type) {
     case Type::data_type:
+    case Type::nan_propagation:
+    case Type::resample_mode:
+    case Type::padding_mode:
     case Type::convolution_mode:
     case Type::heuristics_mode:
     case Type::numerical_note:
@@ -48,6 +52,15 @@ Type type_of(Name name) {
     case Name::pointwise_mode: return Type::pointwise_mode;
     case Name::convolution_mode: return Type::convolution_mode;
     case Name::heuristics_mode: return Type::heuristics_mode;
+    case Name::resample_compute_type: return Type::data_type;
+    case Name::resample_mode: return Type::resample_mode;
+    case Name::resample_nan: return Type::nan_propagation;
+    case Name::resample_padding_mode: return Type::padding_mode;
+    case Name::resample_windows:
+    case Name::resample_strides:
+    case Name::resample_post_paddings:
+    case Name::resample_pre_paddings:
+    case Name::resample_spatial_axes: return Type::int64;
     case Name::plan_handle:
     case Name::graph_handle: return Type::handle;
     case Name::forward_alpha:
@@ -100,6 +113,15 @@ std::vector<Name> needs_of(Kind kind) {
     case Kind::engine_heuristics: return {Name::heuristics_graph, Name::heuristics_mode};
     case Kind::execution_plan: return {Name::plan_handle, Name::plan_config};
     case Kind::variant_pack: return {Name::pack_ids, Name::pack_pointers, Name::pack_workspace};
+    case Kind::resample:
+      return {
+          Name::resample_mode,         Name::resample_compute_type, Name::resample_nan,
+          Name::resample_padding_mode, Name::resample_spatial_axes, Name::resample_windows,
+          Name::resample_strides,      Name::resample_pre_paddings, Name::resample_post_paddings};
+    case Kind::resample_forward:
+      return {Name::resample_x, Name::resample_y, Name::resample_forward_windows};
+    case Kind::resample_backward:
+      return {Name::resample_dx, Name::resample_dy, Name::resample_backward_windows};
     default: return {};
   }
 }
@@ -403,6 +425,10 @@ struct FakeCudnnApi {
       const std::string what = misfit(problem_of(*object));
       if (!what.empty()) return broken(what);
     }
+    if (is_pooling(*object)) {
+      const std::string what = pooling_of(*object).misfit();
+      if (!what.empty()) return broken(what);
+    }
     object->is_finalized = true;
     return 0;
   }
@@ -429,7 +455,8 @@ struct FakeCudnnApi {
         return 0;
       }
       case Name::engine_notes: {
-        const bool is_16_bit = problem_of_graph(active->objects_.at(object->graph)).is_16_bit();
+        const Object& graph = active->objects_.at(object->graph);
+        const bool is_16_bit = !is_pooling_graph(graph) && problem_of_graph(graph).is_16_bit();
         int notes[] = {kNoteTensorCore, kNoteNondeterministic, kNoteWinograd, -1, -1};
         if (is_16_bit) notes[kLessPrecise] = kNoteReducedPrecisionReduction;
         if (is_16_bit) notes[kGood] = kNoteTensorCore;
@@ -449,6 +476,9 @@ struct FakeCudnnApi {
   // run; products of 16 bits have none that rounds its inputs.
   static int get_results(const Object& heuristics, int64_t room, int64_t* count, void* values) {
     const Object& graph = active->child(heuristics, Name::heuristics_graph);
+    if (is_pooling_graph(graph)) {
+      return give(pooling_engines(heuristics), heuristics, room, count, values);
+    }
     const Problem problem = problem_of_graph(graph);
     const bool is_grouped = problem.is_grouped();
     const bool is_fallback =
@@ -461,6 +491,11 @@ struct FakeCudnnApi {
     if (active->options.has_engines && is_grouped == is_fallback && !has_no_engine(problem)) {
       engines.push_back(kGood);
     }
+    return give(engines, heuristics, room, count, values);
+  }
+
+  static int give(const std::vector<int>& engines, const Object& heuristics, int64_t room,
+                  int64_t* count, void* values) {
     *count = static_cast<int64_t>(engines.size());
     if (room == 0) {
       *count += 3;  // at most
@@ -487,7 +522,10 @@ struct FakeCudnnApi {
     const Object* pack = fake.find(pack_handle, name);
     if (stream == fake.handles_.end() || plan == nullptr || pack == nullptr) return kBadParam;
     if (!plan->is_finalized || !pack->is_finalized) return broken("what runs is not finalized");
-    Problem problem = problem_of_graph(fake.objects_.at(plan->graph));
+    const Object& graph = fake.objects_.at(plan->graph);
+    const Object& operation = fake.child(graph, Name::graph_operations);
+    if (is_pooling(operation)) return execute_pooling(operation, *plan, *pack, stream->second);
+    Problem problem = problem_of_graph(graph);
     problem.engine = plan->engine;
     problem.run = ++fake.runs_;
     problem.workspace_bytes = plan->workspace_bytes;
@@ -506,6 +544,81 @@ struct FakeCudnnApi {
     const bool is_queued =
         fake.host_.queue_work(stream->second, name, [problem] { convolve(problem); });
     return is_queued ? 0 : kExecutionFailed;
+  }
+
+  // --- pooling ---
+
+  static bool is_pooling(const Object& object) {
+    return object.kind == Kind::resample_forward || object.kind == Kind::resample_backward;
+  }
+
+  static bool is_pooling_graph(const Object& graph) {
+    return is_pooling(active->child(graph, Name::graph_operations));
+  }
+
+  static FakePooling pooling_of(const Object& operation) {
+    FakeCudnn& fake = *active;
+    const bool is_backward = operation.kind == Kind::resample_backward;
+    const Object& windows = fake.child(
+        operation, is_backward ? Name::resample_backward_windows : Name::resample_forward_windows);
+    const auto number_of = [&](Name name) { return fake.values<int>(windows, name).at(0); };
+    const auto axes_of = [&](Name name) { return fake.values<int64_t>(windows, name); };
+    const auto extents = [&](Name forward, Name backward) {
+      const Object& tensor = fake.child(operation, is_backward ? backward : forward);
+      return fake.values<int64_t>(tensor, Name::tensor_extents);
+    };
+    return {is_backward,
+            number_of(Name::resample_mode),
+            number_of(Name::resample_padding_mode),
+            number_of(Name::resample_nan),
+            extents(Name::resample_x, Name::resample_dx),
+            extents(Name::resample_y, Name::resample_dy),
+            axes_of(Name::resample_windows),
+            axes_of(Name::resample_strides),
+            axes_of(Name::resample_pre_paddings),
+            axes_of(Name::resample_post_paddings)};
+  }
+
+  // The good one is among the fallbacks.
+  static std::vector<int> pooling_engines(const Object& heuristics) {
+    const int mode = active->values<int>(heuristics, Name::heuristics_mode).at(0);
+    if (mode != kHeuristicsFallback) return {kRoundsInputs, kOtherBits, kLessPrecise, kDoesNotFit};
+    if (!active->options.has_engines) return {kDoesNotFit};
+    return {kDoesNotFit, kGood};
+  }
+
+  static int execute_pooling(const Object& operation, const Object& plan, const Object& pack,
+                             void* stream) {
+    FakeCudnn& fake = *active;
+    const FakePooling pooling = pooling_of(operation);
+    const auto ids = fake.values<int64_t>(pack, Name::pack_ids);
+    const auto pointers = fake.values<float*>(pack, Name::pack_pointers);
+    if (ids != std::vector<int64_t>{'x', 'y'} || pointers.size() != ids.size()) {
+      return broken("the tensors of the pack are not those of the graph");
+    }
+    for (const float* pointer : pointers) {
+      if (pointer == nullptr || reinterpret_cast<uintptr_t>(pointer) % 16 != 0) {
+        return broken("a tensor is not aligned");
+      }
+    }
+    const float* from = pointers[pooling.is_backward ? 1 : 0];
+    float* to = pointers[pooling.is_backward ? 0 : 1];
+    void* workspace = fake.values<void*>(pack, Name::pack_workspace).at(0);
+    const auto workspace_bytes = static_cast<size_t>(plan.workspace_bytes);
+    const int engine = plan.engine;
+    const double error = engine == kLessPrecise ? 1e-3
+                         : engine == kOtherBits ? 1e-6 * static_cast<double>(++fake.runs_ % 100)
+                                                : 0.0;
+    const auto compute = [=] {
+      if (workspace_bytes > 0) std::memset(workspace, 0x5A, workspace_bytes);
+      const std::vector<double> values = pooling.compute([&](int64_t i) {
+        return static_cast<double>(engine == kRoundsInputs ? round_to_tf32(from[i]) : from[i]);
+      });
+      for (size_t i = 0; i < values.size(); ++i) {
+        to[i] = static_cast<float>(values[i] * (1 + error));
+      }
+    };
+    return fake.host_.queue_work(stream, "cudnnBackendExecute", compute) ? 0 : kExecutionFailed;
   }
 
   // --- helpers ---
@@ -574,6 +687,7 @@ struct FakeCudnnApi {
   // has no engine for a product of 16 bits that is float32 in memory with nothing behind it.
   static std::string misfit_of_graph(const Object& graph) {
     const std::vector<intptr_t> operations = operations_of(graph);
+    if (is_pooling_graph(graph)) return operations.size() == 1 ? "" : "something behind a pooling";
     const Object& product = active->objects_.at(operations.at(0));
     const Problem p = problem_of(product);
     const Layout& made = p.tensors[p.result()].layout;
