@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/select.h"
 
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "core/format.h"
@@ -28,10 +30,9 @@ Operand operand_of(const Graph& graph, ValueId id) {
 
 namespace {
 
-// Why an implementation is not taken; empty where it may be. It is asked itself only where the options do not
-// rule it out: a library prepares what it supports.
-std::string refusal_of(const Implementation& candidate, const StepArgs& args,
-                       const PlanOptions& options, const std::string& wanted) {
+// Why the options rule an implementation out; empty where they do not.
+std::string ruled_out(const Implementation& candidate, const PlanOptions& options,
+                      const std::string& wanted) {
   if (options.precise_convolutions && candidate.is_less_precise) {
     return "precise_convolutions is set";
   }
@@ -47,53 +48,110 @@ std::string refusal_of(const Implementation& candidate, const StepArgs& args,
                        options.device, options.architecture);
   }
   if (!wanted.empty() && wanted != candidate.name) return "another one is forced";
-  const char* unsupported = candidate.supports(args);
-  return unsupported == nullptr ? "" : unsupported;
+  return "";
 }
+
+// The search for an implementation of one step.
+class ImplementationSearch {
+ public:
+  ImplementationSearch(const Node& node, const StepArgs& args, const PlanOptions& options)
+      : node_(node), args_(args), options_(options), list_(options.implementations(node.kind)) {
+    std::string wanted;
+    for (const auto& [kind, name] : options.force) {
+      if (kind == op_name(node.kind)) wanted = name;
+    }
+    for (int i = 0; i < list_.count; ++i) {
+      reasons_.push_back(ruled_out(list_.items[i], options, wanted));
+      if (reasons_.back().empty()) allowed_.push_back(&list_.items[i]);
+    }
+  }
+
+  // `workspace_bytes` and the rest of the result are those of the implementation.
+  void run(Selection& result) {
+    if (list_.count == 0) {
+      fail(Code::unsupported, "{} of layer \"{}\": no kernel for it on {}", op_name(node_.kind),
+           node_.layer, options_.device);
+    }
+    Tuner::Choice choice = choose();
+    if (choice.implementation == nullptr) {
+      std::string why;
+      for (const std::string& refusal : refused(list_.count)) why += "; " + refusal;
+      fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node_.layer,
+           op_name(node_.kind), why);
+    }
+    const auto place = static_cast<int32_t>(choice.implementation - list_.items);
+    result.implementation = choice.implementation;
+    result.tuned = std::move(choice.why);
+    result.refused = refused(options_.tuner != nullptr ? list_.count : place);
+    result.cost.workspace_bytes = workspace_bytes_.at(choice.implementation);
+  }
+
+ private:
+  Tuner::Choice choose() {
+    if (options_.tuner != nullptr && allowed_.size() > 1) {
+      std::optional<Tuner::Choice> known = options_.tuner->recall(node_.kind, args_, allowed_);
+      if (known && supports(known->implementation)) {
+        for (const Implementation* idle : known->idle) {
+          reason_of(idle) = "could not run when this was timed";
+        }
+        return *std::move(known);
+      }
+    }
+    Tuner::Candidates supporting;
+    for (const Implementation* candidate : allowed_) {
+      if (supports(candidate)) supporting.push_back(candidate);
+      if (options_.tuner == nullptr && !supporting.empty()) break;
+    }
+    if (supporting.empty()) return {};
+    if (supporting.size() == 1) return {supporting.front(), {}, {}};
+    return options_.tuner->choose(node_.kind, args_, allowed_, supporting);
+  }
+
+  // Asks the implementation itself, which may prepare what a launch needs, and for its workspace.
+  bool supports(const Implementation* candidate) {
+    if (const char* refusal = candidate->supports(args_)) {
+      reason_of(candidate) = refusal;
+      return false;
+    }
+    const int64_t bytes = candidate->workspace_bytes(args_, options_.threads);
+    if (bytes < 0) {
+      const auto status = static_cast<int>(-bytes);
+      fail(Code::device, "{} of layer \"{}\", {}: {}", op_name(node_.kind), node_.layer,
+           candidate->name,
+           options_.status_text ? options_.status_text(status) : std::to_string(status));
+    }
+    workspace_bytes_[candidate] = bytes;
+    return true;
+  }
+
+  std::string& reason_of(const Implementation* candidate) {
+    return reasons_[static_cast<size_t>(candidate - list_.items)];
+  }
+  // What is said against the first `count` of the list.
+  std::vector<std::string> refused(int32_t count) const {
+    std::vector<std::string> all;
+    for (int32_t i = 0; i < count; ++i) {
+      const std::string& reason = reasons_[static_cast<size_t>(i)];
+      if (!reason.empty()) all.push_back(fmt::format("{}: {}", list_.items[i].name, reason));
+    }
+    return all;
+  }
+
+  const Node& node_;
+  const StepArgs& args_;
+  const PlanOptions& options_;
+  const ImplementationList& list_;
+  std::vector<std::string> reasons_;  // against each of the list; empty: none so far
+  Tuner::Candidates allowed_;         // by the options
+  std::map<const Implementation*, int64_t> workspace_bytes_;  // of those that support the arguments
+};
 
 }  // namespace
 
 Selection select_implementation(const Graph& graph, const Node& node, const StepArgs& args,
                                 const PlanOptions& options) {
   Selection result;
-  const char* op = op_name(node.kind);
-  std::string wanted;
-  for (const auto& [kind, name] : options.force) {
-    if (kind == op) wanted = name;
-  }
-  const ImplementationList& list = options.implementations(node.kind);
-  if (list.count == 0) {
-    fail(Code::unsupported, "{} of layer \"{}\": no kernel for it on {}", op, node.layer,
-         options.device);
-  }
-  std::vector<const Implementation*> fitting;
-  std::vector<int64_t> workspace_bytes;  // of each
-  for (int i = 0; i < list.count && (fitting.empty() || options.tuner != nullptr); ++i) {
-    const Implementation& candidate = list.items[i];
-    const std::string refusal = refusal_of(candidate, args, options, wanted);
-    if (!refusal.empty()) {
-      result.refused.push_back(fmt::format("{}: {}", candidate.name, refusal));
-      continue;
-    }
-    const int64_t bytes = candidate.workspace_bytes(args, options.threads);
-    if (bytes < 0) {
-      const auto status = static_cast<int>(-bytes);
-      fail(Code::device, "{} of layer \"{}\", {}: {}", op, node.layer, candidate.name,
-           options.status_text ? options.status_text(status) : std::to_string(status));
-    }
-    fitting.push_back(&candidate);
-    workspace_bytes.push_back(bytes);
-  }
-  if (fitting.empty()) {
-    std::string why;
-    for (const std::string& refusal : result.refused) why += "; " + refusal;
-    fail(Code::unsupported, "layer \"{}\": no implementation of {} fits{}", node.layer, op, why);
-  }
-  Tuner::Choice choice;
-  if (fitting.size() > 1) choice = options.tuner->choose(node.kind, args, fitting);
-  result.implementation = fitting[choice.place];
-  result.tuned = std::move(choice.why);
-  result.cost.workspace_bytes = workspace_bytes[choice.place];
+  ImplementationSearch(node, args, options).run(result);
   const OpDef& def = op_def(node.kind);
   result.cost.flops = def.flops == nullptr ? 0 : def.flops(args);
   for (const std::vector<ValueId>* ids : {&node.in, &node.out}) {

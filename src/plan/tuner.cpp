@@ -41,15 +41,14 @@ std::string operand_text(const Operand& operand) {
 }
 
 // "conv2d_fwd f32[64,3,32,32] … > f32[64,6,28,28] : direct implicit_gemm : <parameters>". A plan of another
-// precision has other candidates.
-std::string key_of(OpKind kind, const StepArgs& args,
-                   const std::vector<const Implementation*>& candidates) {
+// precision allows others.
+std::string key_of(OpKind kind, const StepArgs& args, const Tuner::Candidates& allowed) {
   std::string key = op_name(kind);
   for (int i = 0; i < args.in_count; ++i) key += operand_text(args.in[i]);
   key += " >";
   for (int i = 0; i < args.out_count; ++i) key += operand_text(args.out[i]);
   key += " :";
-  for (const Implementation* candidate : candidates) key += std::string(" ") + candidate->name;
+  for (const Implementation* candidate : allowed) key += std::string(" ") + candidate->name;
   key += " : ";
   const auto* params = static_cast<const uint8_t*>(args.params);
   size_t bytes = Params::kBytes;
@@ -143,47 +142,63 @@ Tuner::Tuner(Backend& backend, std::string folder)
 
 // --- the choice -----------------------------------------------------------------------------------
 
-Tuner::Choice Tuner::choose(OpKind kind, const StepArgs& args,
-                            const std::vector<const Implementation*>& candidates) {
-  const std::string key = key_of(kind, args, candidates);
-  auto found = times_.find(key);
-  if (found == times_.end()) {
-    Times times;
-    if (!measure(args, candidates, times)) return {};
-    found = times_.emplace(key, std::move(times)).first;
-    has_news_ = true;
-  }
+std::optional<Tuner::Choice> Tuner::recall(OpKind kind, const StepArgs& args,
+                                           const Candidates& allowed) const {
+  const auto found = times_.find(key_of(kind, args, allowed));
+  if (found == times_.end()) return {};
   const Times& times = found->second;
   double best = HUGE_VAL;
   for (const auto& [name, ms] : times) {
     if (ms >= 0) best = std::min(best, ms);
   }
-  Choice choice;
-  while (!(times[choice.place].second >= 0 && times[choice.place].second <= best * kTolerance)) {
-    ++choice.place;
-  }
-  choice.why = fmt::format("{:.3g} ms", times[choice.place].second);
+  size_t place = 0;
+  while (!(times[place].second >= 0 && times[place].second <= best * kTolerance)) ++place;
+  Choice choice{allowed[place], fmt::format("{:.3g} ms", times[place].second), {}};
   for (size_t i = 0; i < times.size(); ++i) {
-    if (i == choice.place || times[i].second < 0) continue;
-    choice.why += fmt::format(", {} {:.3g} ms", times[i].first, times[i].second);
+    if (times[i].second < 0) {
+      choice.idle.push_back(allowed[i]);
+    } else if (i != place) {
+      choice.why += fmt::format(", {} {:.3g} ms", times[i].first, times[i].second);
+    }
   }
   return choice;
 }
 
-// False where there is no memory for it, or none of them ran.
-bool Tuner::measure(const StepArgs& args, const std::vector<const Implementation*>& candidates,
-                    Times& times) {
-  std::vector<int64_t> workspace_bytes;
-  for (const Implementation* candidate : candidates) {
-    workspace_bytes.push_back(candidate->workspace_bytes(args, backend_.threads()));
+Tuner::Choice Tuner::choose(OpKind kind, const StepArgs& args, const Candidates& allowed,
+                            const Candidates& supporting) {
+  const auto can = [&](const Implementation* one) {
+    return std::find(supporting.begin(), supporting.end(), one) != supporting.end();
+  };
+  std::optional<Choice> choice = recall(kind, args, allowed);
+  if (!choice || !can(choice->implementation)) {
+    Times times;
+    if (!measure(args, allowed, supporting, times)) return {supporting.front(), {}, {}};
+    times_[key_of(kind, args, allowed)] = std::move(times);
+    has_news_ = true;
+    choice = recall(kind, args, allowed);
   }
-  const int64_t largest = *std::max_element(workspace_bytes.begin(), workspace_bytes.end());
+  return *choice;
+}
+
+// False where there is no memory for it, or none of them ran.
+bool Tuner::measure(const StepArgs& args, const Candidates& allowed, const Candidates& supporting,
+                    Times& times) {
+  std::map<const Implementation*, int64_t> workspace_bytes;
+  int64_t largest = 0;
+  for (const Implementation* candidate : supporting) {
+    const int64_t bytes = candidate->workspace_bytes(args, backend_.threads());
+    workspace_bytes[candidate] = bytes;
+    largest = std::max(largest, bytes);
+  }
   bool has_run = false;
   try {
     const Scratch scratch(backend_, args, largest);
-    for (size_t i = 0; i < candidates.size(); ++i) {
-      const double ms = milliseconds_of(*candidates[i], scratch.with_workspace(workspace_bytes[i]));
-      times.emplace_back(candidates[i]->name, ms);
+    for (const Implementation* candidate : allowed) {
+      const auto bytes = workspace_bytes.find(candidate);
+      const double ms = bytes == workspace_bytes.end()
+                            ? -1
+                            : milliseconds_of(*candidate, scratch.with_workspace(bytes->second));
+      times.emplace_back(candidate->name, ms);
       has_run |= ms >= 0;
     }
   } catch (const Error& e) {
@@ -220,7 +235,7 @@ double Tuner::milliseconds_of(const Implementation& implementation, const StepAr
 // implementation, with tabs between them.
 
 std::string Tuner::header() const {
-  return fmt::format("tanul tuning 1\t{}\t{}", version(), identity_);
+  return fmt::format("tanul tuning 2\t{}\t{}", version(), identity_);
 }
 
 // Empty where there is no file, or where it is not wholly what it should be.

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,23 +27,30 @@ class Tuner {
   // `folder` empty: nothing outlives the process.
   Tuner(Backend& backend, std::string folder);
 
+  // In the order of their list.
+  using Candidates = std::vector<const Implementation*>;
+
   struct Choice {
-    size_t place = 0;  // in the candidates
-    std::string why;   // "0.41 ms, winograd 0.52 ms"; empty where nothing could be measured
+    const Implementation* implementation = nullptr;
+    std::string why;  // "0.41 ms, winograd 0.52 ms"; empty where nothing could be measured
+    Candidates idle;  // that did not run
   };
-  // Among candidates in the order of their list, at least two, that all support `args` (without data).
-  // Throws Error{device}.
-  Choice choose(OpKind kind, const StepArgs& args,
-                const std::vector<const Implementation*>& candidates);
+  // Among those that support `args` (without data), at least two, of all that the plan allows. Throws
+  // Error{device}.
+  Choice choose(OpKind kind, const StepArgs& args, const Candidates& allowed,
+                const Candidates& supporting);
+  // What choose() has said before, in this run or another one. So nobody has to be asked whether it supports
+  // `args`: a library may take a second to find out.
+  std::optional<Choice> recall(OpKind kind, const StepArgs& args, const Candidates& allowed) const;
 
   // Writes what was measured since, where something was.
   void save() noexcept;
 
  private:
-  // Milliseconds of each candidate by name; negative where it did not run.
+  // Milliseconds of all that the plan allows, by name; negative where it did not run.
   using Times = std::vector<std::pair<std::string, double>>;
 
-  bool measure(const StepArgs& args, const std::vector<const Implementation*>& candidates,
+  bool measure(const StepArgs& args, const Candidates& allowed, const Candidates& supporting,
                Times& times);
   double milliseconds_of(const Implementation& implementation, const StepArgs& args);
   std::string header() const;
@@ -51,7 +59,7 @@ class Tuner {
   Backend& backend_;
   const std::string identity_;
   const std::string path_;              // empty: none
-  std::map<std::string, Times> times_;  // by kind, shapes, parameters and candidates
+  std::map<std::string, Times> times_;  // by kind, shapes, parameters and what the plan allows
   bool has_news_ = false;
 };
 

@@ -12,6 +12,8 @@
 #include <set>
 
 #include "graph/graph.h"
+#include "plan/select.h"
+#include "support/expect_error.h"
 #include "support/temp_folder.h"
 #include "tanul/trainer.h"
 
@@ -121,7 +123,8 @@ class Tuning : public testing::Test {
     args.out = out_.data();
     args.out_count = static_cast<int32_t>(out_.size());
     args.params = params_.data();
-    Tuner::Choice choice = tuner.choose(OpKind::relu_fwd, args, {&kFirst, &kSecond, &kThird});
+    Tuner::Choice choice = tuner.choose(OpKind::relu_fwd, args, {&kFirst, &kSecond, &kThird},
+                                        {&kFirst, &kSecond, &kThird});
     in_.pop_back();
     return choice;
   }
@@ -142,17 +145,17 @@ class Tuning : public testing::Test {
 
 TEST_F(Tuning, TheQuickestIsTaken) {
   const Tuner::Choice choice = choose();
-  EXPECT_EQ(choice.place, 1u);
+  EXPECT_EQ(choice.implementation, &kSecond);
   EXPECT_EQ(choice.why, "0.4 ms, first 0.5 ms, third 0.6 ms");
   EXPECT_GT(told.launches, 3 * 3);
 }
 
 TEST_F(Tuning, WithinFivePercentTheOrderDecides) {
   tell({0.419, 0.41, 0.4});
-  EXPECT_EQ(choose().place, 0u);
+  EXPECT_EQ(choose().implementation, &kFirst);
   params_ = Params::of(int32_t{8});
   tell({0.421, 0.419, 0.4});
-  EXPECT_EQ(choose().place, 1u);
+  EXPECT_EQ(choose().implementation, &kSecond);
 }
 
 TEST_F(Tuning, AShortStepRunsManyTimesAndALongOneFew) {
@@ -187,7 +190,7 @@ TEST_F(Tuning, OperandsLieInMemoryOfTheirOwn) {
   in_.back().rank = -1;
   StepArgs args{in_.data(), out_.data(), 3, 1, params_.data(), nullptr, 0, nullptr};
   Tuner tuner(backend_, "");
-  tuner.choose(OpKind::relu_fwd, args, {&looks, &kFirst});
+  tuner.choose(OpKind::relu_fwd, args, {&looks, &kFirst}, {&looks, &kFirst});
   EXPECT_EQ(labels, std::vector<int32_t>(4, 0));
   EXPECT_EQ(std::set<float>(x.begin(), x.end()).size(), 12u);
   for (const float value : x) EXPECT_TRUE(std::isfinite(value));
@@ -198,7 +201,7 @@ TEST_F(Tuning, ALaterRunChoosesAlikeWithoutMeasuring) {
   tell({0.1, 9, 9});
   const Tuner::Choice later = choose();
   EXPECT_EQ(told.launches, 0);
-  EXPECT_EQ(later.place, 1u);
+  EXPECT_EQ(later.implementation, &kSecond);
   EXPECT_EQ(later.why, "0.4 ms, first 0.5 ms, third 0.6 ms");
 }
 
@@ -232,9 +235,9 @@ TEST_F(Tuning, DevicesAreToldApart) {
   choose();
   backend_.name = "another clock";
   tell({0.1, 0.2, 0.3});
-  EXPECT_EQ(choose().place, 0u);
+  EXPECT_EQ(choose().implementation, &kFirst);
   backend_.name = "clock";
-  EXPECT_EQ(choose().place, 1u);
+  EXPECT_EQ(choose().implementation, &kSecond);
 }
 
 TEST_F(Tuning, AFileThatIsNotWhatItShouldBeIsMeasuredAgain) {
@@ -254,7 +257,7 @@ TEST_F(Tuning, AFileThatIsNotWhatItShouldBeIsMeasuredAgain) {
       "\n",
       std::string(100, '\0'),
       good + "rubbish\n",
-      replaced("tanul tuning 1", "tanul tuning 2"),
+      replaced("tanul tuning 2", "tanul tuning 1"),
       replaced(version(), "0.0.0"),
       replaced("clock", "cl0ck"),
       replaced("0.4", "x"),
@@ -267,11 +270,11 @@ TEST_F(Tuning, AFileThatIsNotWhatItShouldBeIsMeasuredAgain) {
   for (const std::string& text : bad) {
     std::ofstream(name, std::ios::binary) << text;
     tell({0.3, 0.4, 0.6});
-    EXPECT_EQ(choose().place, 0u) << text;
+    EXPECT_EQ(choose().implementation, &kFirst) << text;
     EXPECT_GT(told.launches, 0) << text;
     std::ifstream again(name, std::ios::binary);
     const std::string written{std::istreambuf_iterator<char>(again), {}};
-    EXPECT_EQ(written.rfind("tanul tuning 1\t", 0), 0u);
+    EXPECT_EQ(written.rfind("tanul tuning 2\t", 0), 0u);
     EXPECT_EQ(written.find("rubbish"), std::string::npos);
   }
   EXPECT_EQ(folder_.entries(), 1);
@@ -280,7 +283,7 @@ TEST_F(Tuning, AFileThatIsNotWhatItShouldBeIsMeasuredAgain) {
 TEST_F(Tuning, AFolderThatCannotBeWrittenIsNoError) {
   for (const char* folder : {"", "/dev/null/tanul", "/proc/tanul"}) {
     Tuner tuner(backend_, folder);
-    EXPECT_EQ(choose(tuner).place, 1u);
+    EXPECT_EQ(choose(tuner).implementation, &kSecond);
     tuner.save();
   }
 }
@@ -288,17 +291,17 @@ TEST_F(Tuning, AFolderThatCannotBeWrittenIsNoError) {
 // Two runs at a time: what the first one wrote stays, and later runs follow it.
 TEST_F(Tuning, WhoWritesFirstDecidesForLaterRuns) {
   Tuner first(backend_, path()), second(backend_, path());
-  EXPECT_EQ(choose(first).place, 1u);
+  EXPECT_EQ(choose(first).implementation, &kSecond);
   tell({0.1, 0.4, 0.6});
-  EXPECT_EQ(choose(second).place, 0u);
+  EXPECT_EQ(choose(second).implementation, &kFirst);
   params_ = Params::of(int32_t{8});
-  EXPECT_EQ(choose(second).place, 0u);
+  EXPECT_EQ(choose(second).implementation, &kFirst);
   first.save();
   second.save();
   told.launches = 0;
-  EXPECT_EQ(choose().place, 0u);
+  EXPECT_EQ(choose().implementation, &kFirst);
   params_ = Params::of(int32_t{7});
-  EXPECT_EQ(choose().place, 1u);
+  EXPECT_EQ(choose().implementation, &kSecond);
   EXPECT_EQ(told.launches, 0);
 }
 
@@ -306,25 +309,94 @@ TEST_F(Tuning, WhatDoesNotRunIsNotTaken) {
   tell({0.5, 0.4, 0.6}, {0, 3, 0});
   for (int run = 0; run < 2; ++run) {  // the second time from the file
     const Tuner::Choice choice = choose();
-    EXPECT_EQ(choice.place, 0u);
+    EXPECT_EQ(choice.implementation, &kFirst);
     EXPECT_EQ(choice.why, "0.5 ms, third 0.6 ms");
   }
   params_ = Params::of(int32_t{8});
   tell({0.5, 0.4, 0.6}, {1, 1, 1});
   const Tuner::Choice none = choose();
-  EXPECT_EQ(none.place, 0u);
+  EXPECT_EQ(none.implementation, &kFirst);
   EXPECT_EQ(none.why, "");
 }
 
 TEST_F(Tuning, WithoutMemoryTheOrderDecidesAndNothingIsKept) {
   backend_.left = 120;  // the inputs fit
   const Tuner::Choice choice = choose();
-  EXPECT_EQ(choice.place, 0u);
+  EXPECT_EQ(choice.implementation, &kFirst);
   EXPECT_EQ(choice.why, "");
   EXPECT_EQ(told.launches, 0);
   backend_.left = 1 << 20;
-  EXPECT_EQ(choose().place, 1u);
+  EXPECT_EQ(choose().implementation, &kSecond);
   EXPECT_EQ(backend_.peak_tensor_bytes(), 0);  // planning does not count
+}
+
+// --- in the choice for a step -------------------------------------------------------------------------
+
+// How often each of the three was asked, and what it answers.
+struct {
+  int asked[3];
+  const char* refusal[3];
+} support;
+
+template <int kWhich>
+const char* supports_told(const StepArgs&) {
+  ++support.asked[kWhich];
+  return support.refusal[kWhich];
+}
+
+class TunedSelection : public Tuning {
+ protected:
+  // By a tuner of its own, as in another run.
+  Selection select() {
+    static const Implementation items[] = {
+        {"first", supports_told<0>, no_workspace, launch_told<0>},
+        {"second", supports_told<1>, little_workspace, launch_told<1>},
+        {"third", supports_told<2>, no_workspace, launch_told<2>}};
+    static const ImplementationList list{items, 3};
+    support = {{}, {support.refusal[0], support.refusal[1], support.refusal[2]}};
+    Tuner tuner(backend_, path());
+    PlanOptions options;
+    options.implementations = [](OpKind) -> const ImplementationList& { return list; };
+    options.tuner = &tuner;
+    Node node;
+    node.kind = OpKind::relu_fwd;
+    node.layer = "layer";
+    const StepArgs args{in_.data(), out_.data(), 1, 1, params_.data(), nullptr, 0, nullptr};
+    Selection selection = select_implementation(Graph(), node, args, options);
+    tuner.save();
+    return selection;
+  }
+  static std::vector<int> asked() { return {support.asked, support.asked + 3}; }
+};
+
+// Asking may be dear: cuDNN compiles an engine when it is asked.
+TEST_F(TunedSelection, WhoIsKnownToBeTheQuickestIsAskedAlone) {
+  support = {{}, {nullptr, nullptr, "has no time"}};
+  const Selection first = select();
+  EXPECT_EQ(asked(), (std::vector<int>{1, 1, 1}));
+  EXPECT_STREQ(first.implementation->name, "second");
+  EXPECT_EQ(first.cost.workspace_bytes, 100);
+  EXPECT_EQ(first.refused, std::vector<std::string>{"third: has no time"});
+  const Selection later = select();
+  EXPECT_EQ(asked(), (std::vector<int>{0, 1, 0}));
+  EXPECT_EQ(later.implementation, first.implementation);
+  EXPECT_EQ(later.cost.workspace_bytes, 100);
+  EXPECT_EQ(later.tuned, first.tuned);
+  EXPECT_EQ(later.refused, std::vector<std::string>{"third: could not run when this was timed"});
+}
+
+TEST_F(TunedSelection, WhoDoesNotSupportItAnyMoreIsNotTaken) {
+  support = {};
+  EXPECT_STREQ(select().implementation->name, "second");
+  support.refusal[1] = "has no time";
+  told.launches = 0;
+  const Selection later = select();
+  EXPECT_STREQ(later.implementation->name, "first");
+  EXPECT_GT(told.launches, 0);
+  EXPECT_EQ(later.refused, std::vector<std::string>{"second: has no time"});
+  support.refusal[0] = support.refusal[2] = "has no time either";
+  expect_error(Code::unsupported, "no implementation of relu_fwd fits; first: has no time either",
+               [&] { select(); });
 }
 
 // --- through the trainer ----------------------------------------------------------------------------
