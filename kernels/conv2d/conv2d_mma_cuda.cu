@@ -5,17 +5,9 @@
 
 namespace tanul::cuda::conv {
 
-TANUL_MMA_KERNELS(Forward<2>, Tf32)
-TANUL_MMA_KERNELS(Forward<2>, Bf16)
-TANUL_MMA_KERNELS(Forward<2>, Fp16)
-TANUL_MMA_KERNELS(BackwardData<2>, Tf32)
-TANUL_MMA_KERNELS(BackwardData<2>, Bf16)
-TANUL_MMA_KERNELS(BackwardData<2>, Fp16)
-TANUL_MMA_KERNELS(BackwardWeights<2>, Tf32)
-TANUL_MMA_KERNELS(BackwardWeights<2>, Bf16)
-TANUL_MMA_KERNELS(BackwardWeights<2>, Fp16)
-TANUL_MMA_KERNELS_AS_THEY_END(BackwardWeights<2>, Tf32)
-TANUL_MMA_KERNELS_AS_THEY_END(BackwardWeights<2>, Bf16)
-TANUL_MMA_KERNELS_AS_THEY_END(BackwardWeights<2>, Fp16)
+TANUL_MMA_KERNELS(Forward<2>)
+TANUL_MMA_KERNELS(BackwardData<2>)
+TANUL_MMA_KERNELS(BackwardWeights<2>)
+TANUL_MMA_ATOMIC_KERNELS(BackwardWeights<2>)
 
 }  // namespace tanul::cuda::conv

@@ -5,14 +5,8 @@
 
 namespace tanul::cuda::conv {
 
-TANUL_MMA_KERNELS(Forward<3>, Tf32)
-TANUL_MMA_KERNELS(Forward<3>, Bf16)
-TANUL_MMA_KERNELS(Forward<3>, Fp16)
-TANUL_MMA_KERNELS(BackwardData<3>, Tf32)
-TANUL_MMA_KERNELS(BackwardData<3>, Bf16)
-TANUL_MMA_KERNELS(BackwardData<3>, Fp16)
-TANUL_MMA_KERNELS(BackwardWeights<3>, Tf32)
-TANUL_MMA_KERNELS(BackwardWeights<3>, Bf16)
-TANUL_MMA_KERNELS(BackwardWeights<3>, Fp16)
+TANUL_MMA_KERNELS(Forward<3>)
+TANUL_MMA_KERNELS(BackwardData<3>)
+TANUL_MMA_KERNELS(BackwardWeights<3>)
 
 }  // namespace tanul::cuda::conv

@@ -428,13 +428,21 @@ const char* why_not_mma_as_they_end(const StepArgs& args) {
 }
 
 // What convolution_mma.h declares, for one step.
-#define TANUL_MMA_IN(Step, Format, splits) \
+#define TANUL_MMA_LAUNCH(Step, Format, splits) \
   template int launch_mma<Step, Format, gemm::Splits::splits>(Stream*, const StepArgs&);
-#define TANUL_MMA_KERNELS(Step, Format)                               \
+#define TANUL_MMA_KERNELS_IN(Step, Format)                            \
   template int64_t workspace_mma<Step, Format>(const StepArgs&, int); \
-  TANUL_MMA_IN(Step, Format, in_order)
-#define TANUL_MMA_KERNELS_AS_THEY_END(Step, Format)                            \
+  TANUL_MMA_LAUNCH(Step, Format, in_order)
+#define TANUL_MMA_ATOMIC_KERNELS_IN(Step, Format)                              \
   template const char* why_not_mma_as_they_end<Step, Format>(const StepArgs&); \
-  TANUL_MMA_IN(Step, Format, as_they_end)
+  TANUL_MMA_LAUNCH(Step, Format, as_they_end)
+#define TANUL_MMA_KERNELS(Step)    \
+  TANUL_MMA_KERNELS_IN(Step, Tf32) \
+  TANUL_MMA_KERNELS_IN(Step, Bf16) \
+  TANUL_MMA_KERNELS_IN(Step, Fp16)
+#define TANUL_MMA_ATOMIC_KERNELS(Step)    \
+  TANUL_MMA_ATOMIC_KERNELS_IN(Step, Tf32) \
+  TANUL_MMA_ATOMIC_KERNELS_IN(Step, Bf16) \
+  TANUL_MMA_ATOMIC_KERNELS_IN(Step, Fp16)
 
 }  // namespace tanul::cuda::conv
