@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// softmax and log_softmax on CUDA, "cudnn": cudnnSoftmaxForward or cudnnSoftmaxBackward on the tensors as they
-// lie, [outer, axis, inner] as NCHW of {outer, axis, inner, 1} with the softmax over C. Formulas are in
-// kernels/softmax/softmax.h. dx may lie over dy for cuDNN too; of y over x it says nothing, so x is then copied
-// to a workspace of its size first.
+// softmax and log_softmax on CUDA, "cudnn": cudnnSoftmaxForward or cudnnSoftmaxBackward on the
+// tensors as they lie, [outer, axis, inner] as NCHW of {outer, axis, inner, 1} with the softmax
+// over C. Formulas are in kernels/softmax/softmax.h. dx may lie over dy for cuDNN too; of y over x
+// it says nothing, so x is then copied to a workspace of its size first.
 //
-// Numerics: float32, shifted by the largest element. cuDNN documents neither the order of the sums nor the
-// precision of its exponentials; the bounds in the tests suppose sums of n terms in float32 in any order and
-// e^x within 4 ulp. Softmax is not among the functions whose bits it says may differ from run to run. Nor does
-// it say what becomes of NaN and infinity, which cannot be refused: that a row with NaN, +infinity, or nothing
-// but -infinity is NaN follows from the formula, whatever its maximum makes of NaN.
+// Numerics: float32, shifted by the largest element. cuDNN documents neither the order of the sums
+// nor the precision of its exponentials; the bounds in the tests suppose sums of n terms in float32
+// in any order and e^x within 4 ulp. Softmax is not among the functions whose bits it says may
+// differ from run to run. Nor does it say what becomes of NaN and infinity, which cannot be
+// refused: that a row with NaN, +infinity, or nothing but -infinity is NaN follows from the
+// formula, whatever its maximum makes of NaN.
 #pragma once
 
 #include "kernels/cuda/cudnn_ops.h"

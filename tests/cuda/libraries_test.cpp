@@ -812,6 +812,23 @@ TEST_F(FakeCudnnSees, ExtentsOfSoftmaxThatAreTooLarge) {
             "cuDNN does not take it: CUDNN_STATUS_NOT_SUPPORTED");
   EXPECT_TRUE(fake_.violations().empty());
 }
+// The next to ask finds a library that may have recovered.
+TEST_F(FakeCudnnSees, SoftmaxThatCouldNotBePrepared) {
+  const std::array kCalls = {"cudnnCreate", "cudnnCreateTensorDescriptor",
+                             "cudnnSetTensor4dDescriptor"};
+  for (size_t i = 0; i < kCalls.size(); ++i) {
+    cuda::Cudnn cudnn(api_);
+    cuda::Softmaxes softmaxes(cudnn);
+    fake_.fail_at(static_cast<int64_t>(i) + 1);
+    EXPECT_EQ(softmaxes.prepare({1, 2, 1}).failure,
+              fmt::format("{}: CUDNN_STATUS_INTERNAL_ERROR", kCalls[i]));
+    EXPECT_EQ(softmaxes.prepare({1, 2, 1}).failure, "");
+    EXPECT_EQ(softmaxes.prepare({1, 2, 1}).why_not(), nullptr);
+  }
+  EXPECT_FALSE(holds(fake_.leaks(), "cudnnTensorDescriptor_t"));
+  EXPECT_FALSE(holds(fake_.leaks(), "cudnnHandle_t"));
+  EXPECT_TRUE(fake_.violations().empty());
+}
 TEST_F(FakeCudnnSees, SoftmaxOfWhatWasNotPrepared) {
   cuda::Cudnn cudnn(api_);
   cuda::Softmaxes softmaxes(cudnn);

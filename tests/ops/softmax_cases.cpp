@@ -89,11 +89,10 @@ Bounds bwd_bounds(const BoundArgs& args) {
   return {bound};
 }
 
-// In float32, in units of u: x - max is off by |x - max|, the exponent of 2 that it becomes by two more
-// roundings of it, e^x by 8 (kTranscendental); a sum of n terms in any order by n and by what its terms are off,
-// each by its share.
-// softmax divides: 3 for a reciprocal and a product. log_softmax: 8 of the logarithm, and two additions of x,
-// max and the logarithm in any order.
+// In float32, in units of u: x - max is off by |x - max|, the exponent of 2 that it becomes by two
+// more roundings of it, e^x by 8 (kTranscendental); a sum of n terms in any order by n and by what
+// its terms are off, each by its share. softmax divides: 3 for a reciprocal and a product.
+// log_softmax: 8 of the logarithm, and two additions of x, max and the logarithm in any order.
 template <bool kIsLog>
 Bounds fwd_bounds_f32(const BoundArgs& args) {
   const RefTensor &x = args.in[0], &y = args.want[0];
@@ -123,9 +122,9 @@ Bounds fwd_bounds_f32(const BoundArgs& args) {
   return {bound};
 }
 
-// In float32, in units of u: a sum of n terms in any order by n of their absolute values (softmax: products,
-// one more), a difference and a product by 1 each of what goes in. e^y: 8, and 2 |y| of the exponent of 2 that
-// y becomes.
+// In float32, in units of u: a sum of n terms in any order is off by n of their absolute values
+// (softmax: products, one more), a difference and a product by 1 each of what goes in. e^y: 8, and
+// 2 |y| of the exponent of 2 that y becomes.
 template <bool kIsLog>
 Bounds bwd_bounds_f32(const BoundArgs& args) {
   const Tensors positive = absolute(args.in);
