@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entry points of cuDNN 9 that the backend calls, as one narrow table, like api.h for CUDA: the graph
-// API, whose descriptors are objects with typed attributes. The module fills it from libcudnn.so.9 where
-// that is found, tests from a fake. library_values.cpp compares the numbers below with the real ones.
-// Functions return 0 or a status of cuDNN.
+// The entry points of cuDNN 9 that the backend calls, as one narrow table, like api.h for CUDA: the
+// graph API, whose descriptors are objects with typed attributes, and softmax, which that does not
+// have. The module fills it from libcudnn.so.9 where that is found, tests from a fake.
+// library_values.cpp compares what is below with the real headers. Functions return 0 or a status
+// of cuDNN.
 #pragma once
 
 #include <cstddef>
@@ -10,9 +11,10 @@
 
 namespace tanul::cuda::cudnn {
 
-// Opaque: cudnnHandle_t, cudnnBackendDescriptor_t.
+// Opaque: cudnnHandle_t, cudnnBackendDescriptor_t, cudnnTensorDescriptor_t.
 using Handle = void*;
 using Descriptor = void*;
+using TensorDescriptor = void*;
 
 // The thousands of a status.
 constexpr int kBadParameter = 2;
@@ -32,6 +34,10 @@ constexpr int kResampleAverageWithoutPadding = 4;
 constexpr int kPadWithZero = 0;
 constexpr int kPadWithNegativeInfinity = 1;
 constexpr int kPropagateNan = 1;
+constexpr int kTensorNchw = 0;
+constexpr int kSoftmaxAccurate = 1;  // shifted by the maximum
+constexpr int kSoftmaxLogarithm = 2;
+constexpr int kSoftmaxOverChannels = 1;
 
 // cudnnBackendNumericalNote_t: what an engine says of its arithmetic.
 enum Note : int {
@@ -164,6 +170,17 @@ struct Api {
   int (*get)(Descriptor descriptor, Name name, Type type, int64_t room, int64_t* count,
              void* values);
   int (*execute)(Handle handle, Descriptor plan, Descriptor pack);
+
+  int (*create_tensor)(TensorDescriptor* tensor);
+  int (*destroy_tensor)(TensorDescriptor tensor);
+  int (*set_tensor)(TensorDescriptor tensor, int format, int data_type, int n, int c, int h, int w);
+  // alpha · result + beta · what was there
+  int (*softmax_forward)(Handle handle, int algorithm, int mode, const void* alpha,
+                         TensorDescriptor x_tensor, const void* x, const void* beta,
+                         TensorDescriptor y_tensor, void* y);
+  int (*softmax_backward)(Handle handle, int algorithm, int mode, const void* alpha,
+                          TensorDescriptor y_tensor, const void* y, TensorDescriptor dy_tensor,
+                          const void* dy, const void* beta, TensorDescriptor dx_tensor, void* dx);
 };
 
 }  // namespace tanul::cuda::cudnn

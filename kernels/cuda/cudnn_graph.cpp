@@ -15,20 +15,15 @@ constexpr int64_t kTensorAlignment = 16;  // bytes; operands lie at multiples of
 constexpr int64_t kMostWorkspaceBytes = int64_t{1} << 30;
 constexpr size_t kMostRank = 8, kMostTensors = 16;
 
-std::string text_of(const cudnn::Api& api, const char* call, int status) {
-  return std::string(call) + ": " + api.status_name(status);
-}
-
-// "This is nothing that I, or this engine, can do", in contrast to what went wrong.
-bool is_refusal(int status) {
-  return status / 1000 == kNotSupported || status / 1000 == kBadParameter ||
-         status == kCompilationFailed;
-}
-
 }  // namespace
 
 Cudnn::~Cudnn() {
   if (handle != nullptr) api.destroy(handle);
+}
+
+bool Cudnn::is_refusal(int status) {
+  return status / 1000 == kNotSupported || status / 1000 == kBadParameter ||
+         status == kCompilationFailed;
 }
 
 // --- CudnnGraph -----------------------------------------------------------------------------------
@@ -51,7 +46,7 @@ int CudnnGraph::launch(std::initializer_list<CudnnData> data, const StepArgs& ar
   const cudnn::Api& api = cudnn_.api;
   const auto check = [&](int status, const char* call) {
     if (status == 0) return 0;
-    keep_error("%s", text_of(api, call, status).c_str());
+    keep_error("%s", cudnn_.text_of(call, status).c_str());
     return kLibraryError;
   };
   // Where the tensors lie is said in a descriptor that can be finalized once only: each launch makes one.
@@ -85,7 +80,7 @@ int CudnnGraph::launch(std::initializer_list<CudnnData> data, const StepArgs& ar
 // --- CudnnGraphBuilder ----------------------------------------------------------------------------
 
 bool CudnnGraphBuilder::is_good(int status, const char* call) {
-  if (status != 0) graph_.preparation_.failure = text_of(api_, call, status);
+  if (status != 0) graph_.preparation_.failure = graph_.cudnn_.text_of(call, status);
   return status == 0;
 }
 bool CudnnGraphBuilder::refuse(std::string reason) {
@@ -93,10 +88,7 @@ bool CudnnGraphBuilder::refuse(std::string reason) {
   return false;
 }
 
-bool CudnnGraphBuilder::open() {
-  Handle& handle = graph_.cudnn_.handle;
-  return handle != nullptr || is_good(api_.create(&handle), "cudnnCreate");
-}
+bool CudnnGraphBuilder::open() { return is_good(graph_.cudnn_.open(), "cudnnCreate"); }
 
 bool CudnnGraphBuilder::make(Kind kind, Descriptor& made) {
   if (!is_good(api_.create_descriptor(kind, &made), "cudnnBackendCreateDescriptor")) return false;
@@ -113,7 +105,9 @@ bool CudnnGraphBuilder::get(Descriptor of, Name name, Type type, int64_t room, i
 }
 bool CudnnGraphBuilder::finalize(Descriptor descriptor) {
   const int status = api_.finalize(descriptor);
-  if (is_refusal(status)) return refuse(text_of(api_, "cuDNN does not take it", status));
+  if (Cudnn::is_refusal(status)) {
+    return refuse(graph_.cudnn_.text_of("cuDNN does not take it", status));
+  }
   return is_good(status, "cudnnBackendFinalize");
 }
 
@@ -164,7 +158,7 @@ bool CudnnGraphBuilder::choose(Descriptor operations, int mode, bool uses_tensor
     return false;
   }
   const int status = api_.finalize(heuristics);
-  if (is_refusal(status)) return true;
+  if (Cudnn::is_refusal(status)) return true;
   int64_t count = 0;
   if (!is_good(status, "cudnnBackendFinalize") ||
       !get(heuristics, Name::heuristics_results, Type::descriptor, 0, count, nullptr)) {
@@ -225,7 +219,7 @@ bool CudnnGraphBuilder::try_out(Descriptor config) {
     return false;
   }
   const int status = api_.finalize(plan);
-  if (is_refusal(status)) return true;
+  if (Cudnn::is_refusal(status)) return true;
   int64_t bytes = 0, count = 0;
   if (!is_good(status, "cudnnBackendFinalize") ||
       !get(plan, Name::plan_workspace_bytes, Type::int64, 1, count, &bytes)) {

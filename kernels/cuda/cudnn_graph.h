@@ -18,12 +18,21 @@
 
 namespace tanul::cuda {
 
-// cuDNN on one device. Its handle is made when a graph first needs it.
+// cuDNN on one device. Its handle is made when an op first needs it.
 struct Cudnn {
   explicit Cudnn(const cudnn::Api& table) : api(table) {}
   ~Cudnn();
   Cudnn(const Cudnn&) = delete;
   Cudnn& operator=(const Cudnn&) = delete;
+
+  // A status of cuDNN.
+  int open() { return handle != nullptr ? 0 : api.create(&handle); }
+  // "cudnnCreate: CUDNN_STATUS_NOT_INITIALIZED"
+  std::string text_of(const char* call, int status) const {
+    return std::string(call) + ": " + api.status_name(status);
+  }
+  // "This is nothing that I, or this engine, can do", in contrast to what went wrong.
+  static bool is_refusal(int status);
 
   const cudnn::Api& api;
   cudnn::Handle handle = nullptr;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/poolings.h"
+#include "kernels/cuda/softmaxes.h"
 
 namespace tanul::cuda {
 
@@ -14,6 +15,7 @@ struct CudnnOps {
   Cudnn cudnn;
   Convolutions convolutions{cudnn};
   Poolings poolings{cudnn};
+  Softmaxes softmaxes{cudnn};
 };
 
 constexpr const char* kCudnnNotFound = "cuDNN was not found";

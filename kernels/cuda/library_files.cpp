@@ -59,6 +59,11 @@ bool find_cudnn(const char* name, cudnn::Api& api) {
   file.find(api.finalize, "cudnnBackendFinalize");
   file.find(api.get, "cudnnBackendGetAttribute");
   file.find(api.execute, "cudnnBackendExecute");
+  file.find(api.create_tensor, "cudnnCreateTensorDescriptor");
+  file.find(api.destroy_tensor, "cudnnDestroyTensorDescriptor");
+  file.find(api.set_tensor, "cudnnSetTensor4dDescriptor");
+  file.find(api.softmax_forward, "cudnnSoftmaxForward");
+  file.find(api.softmax_backward, "cudnnSoftmaxBackward");
   return file.is_complete();
 }
 

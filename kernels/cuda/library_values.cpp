@@ -190,3 +190,36 @@ static_assert(is(Name::resample_backward_windows, CUDNN_ATTR_OPERATION_RESAMPLE_
 
 }  // namespace tanul::cuda::cudnn
 #endif
+
+#if __has_include(<cudnn_ops.h>)
+#include <cudnn_ops.h>
+
+#include <type_traits>
+
+namespace tanul::cuda::cudnn {
+
+static_assert(kTensorNchw == CUDNN_TENSOR_NCHW);
+static_assert(kSoftmaxAccurate == CUDNN_SOFTMAX_ACCURATE);
+static_assert(kSoftmaxLogarithm == CUDNN_SOFTMAX_LOG);
+static_assert(kSoftmaxOverChannels == CUDNN_SOFTMAX_MODE_CHANNEL);
+
+// The type of the table for a parameter of the real function: an int for an enumeration, void* for a handle.
+template <typename T>
+using InTable = std::conditional_t<
+    std::is_enum_v<T>, int,
+    std::conditional_t<
+        std::is_same_v<T, cudnnHandle_t> || std::is_same_v<T, cudnnTensorDescriptor_t>, void*,
+        std::conditional_t<std::is_same_v<T, cudnnTensorDescriptor_t*>, void**, T>>>;
+template <typename Result, typename... P>
+constexpr bool fits(int (*)(InTable<P>...), Result (*)(P...)) {
+  return std::is_enum_v<Result> && sizeof(Result) == sizeof(int);
+}
+constexpr Api kNone{};
+static_assert(fits(kNone.create_tensor, cudnnCreateTensorDescriptor));
+static_assert(fits(kNone.destroy_tensor, cudnnDestroyTensorDescriptor));
+static_assert(fits(kNone.set_tensor, cudnnSetTensor4dDescriptor));
+static_assert(fits(kNone.softmax_forward, cudnnSoftmaxForward));
+static_assert(fits(kNone.softmax_backward, cudnnSoftmaxBackward));
+
+}  // namespace tanul::cuda::cudnn
+#endif

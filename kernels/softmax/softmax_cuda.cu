@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// softmax and log_softmax on CUDA, "rows". x is seen as [outer, C, inner] around the axis. A team takes
+// softmax and log_softmax on CUDA, "rows", and behind it "cudnn" where cuDNN was found
+// (kernels/cuda/softmax_cudnn.h). x is seen as [outer, C, inner] around the axis. A team takes
 // the elements along the axis at one place: a warp or a block where they lie side by side (inner = 1), a
 // thread where those of neighbouring places do.
 //
@@ -11,6 +12,7 @@
 #include "kernels/cuda/divide.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/softmax_cudnn.h"
 #include "kernels/softmax/softmax.h"
 
 namespace tanul {
@@ -149,16 +151,18 @@ int launch_bwd_rows(Stream* stream, const StepArgs& args) {
   });
 }
 
-template <typename Op>
-constexpr Implementation kFwd[] = {{"rows", supports_all, no_workspace, launch_fwd_rows<Op>}};
-template <typename Op>
-constexpr Implementation kBwd[] = {{"rows", supports_all, no_workspace, launch_bwd_rows<Op>}};
+template <typename Op, SoftmaxKind kKind>
+constexpr Implementation kFwd[] = {{"rows", supports_all, no_workspace, launch_fwd_rows<Op>},
+                                   softmax_cudnn::forward<kKind>()};
+template <typename Op, SoftmaxKind kKind>
+constexpr Implementation kBwd[] = {{"rows", supports_all, no_workspace, launch_bwd_rows<Op>},
+                                   softmax_cudnn::backward<kKind>()};
 
 }  // namespace
 
-const ImplementationList cuda_softmax_fwd{kFwd<Softmax>, 1};
-const ImplementationList cuda_softmax_bwd{kBwd<Softmax>, 1};
-const ImplementationList cuda_log_softmax_fwd{kFwd<LogSoftmax>, 1};
-const ImplementationList cuda_log_softmax_bwd{kBwd<LogSoftmax>, 1};
+const ImplementationList cuda_softmax_fwd{kFwd<Softmax, SoftmaxKind::plain>, 2};
+const ImplementationList cuda_softmax_bwd{kBwd<Softmax, SoftmaxKind::plain>, 2};
+const ImplementationList cuda_log_softmax_fwd{kFwd<LogSoftmax, SoftmaxKind::logarithm>, 2};
+const ImplementationList cuda_log_softmax_bwd{kBwd<LogSoftmax, SoftmaxKind::logarithm>, 2};
 
 }  // namespace tanul

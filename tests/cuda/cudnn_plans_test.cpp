@@ -13,6 +13,7 @@
 #include "kernels/cuda/convolution_cudnn_16_bit.h"
 #include "kernels/cuda/library_files.h"
 #include "kernels/cuda/poolings.h"
+#include "kernels/cuda/softmaxes.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
@@ -424,6 +425,21 @@ TEST_F(RealCudnn, HasNoEngineForSoftmax) {
     backward.pointwise(kMul, rest, kept, dx);
     EXPECT_EQ(backward.plan().failure + backward.plan().refusal, kNoEngine) << axis.x[1];
   }
+}
+
+// Its functions for softmax take tensors of less than 2^31 elements.
+TEST_F(RealCudnn, DescribesTensorsOfSoftmax) {
+  cuda::Softmaxes softmaxes(cudnn());
+  for (const cuda::SoftmaxShape& shape : {cuda::SoftmaxShape{1024, 1000, 1},
+                                          {32, 21, 512 * 512},
+                                          {1, 1024, 1},
+                                          {1, 64, 4096},
+                                          {1 << 20, 10, 1}}) {
+    const cuda::Preparation& made = softmaxes.prepare(shape);
+    EXPECT_EQ(made.failure + made.refusal, "") << shape.axis;
+  }
+  EXPECT_EQ(softmaxes.prepare({1 << 16, 1 << 16, 1}).refusal,
+            "cuDNN does not take it: CUDNN_STATUS_NOT_SUPPORTED");
 }
 
 // Batch norm in training comes from one engine, which is compiled while it is planned and loaded by the

@@ -12,6 +12,7 @@
 #include "kernels/cuda/last_error.h"
 #include "kernels/cuda/library_files.h"
 #include "kernels/cuda/poolings.h"
+#include "kernels/cuda/softmaxes.h"
 #include "support/expect_error.h"
 #include "support/fake_cuda.h"
 #include "tanul/trainer.h"
@@ -384,6 +385,72 @@ INSTANTIATE_TEST_SUITE_P(With, TrainingByLibraries,
                                          Found{"cudnn", false, true, true}),
                          name_of);
 
+// softmax within rows and between them, log_softmax of a row.
+Model softmaxes() {
+  ModelBuilder m("softmaxes");
+  Var x = m.relu(m.conv2d(m.input({1, 12, 12}), {.out = 4, .kernel = 5, .stride = 4}));
+  x = m.softmax(x);
+  x = m.log_softmax(m.linear(m.flatten(x), {.out = 7}));
+  m.softmax_cross_entropy(m.linear(x, {.out = 3}));
+  return m.build();
+}
+
+const std::array kSoftmaxes = {"softmax_fwd", "softmax_bwd", "log_softmax_fwd", "log_softmax_bwd"};
+
+TrainerOptions softmax_options(const std::string& device) {
+  TrainerOptions options = options_on(device, {"none", false, false, false});
+  if (device != "cuda") return options;
+  for (const char* op : kSoftmaxes) options.force.emplace_back(op, "cudnn");
+  return options;
+}
+
+TEST(Cudnn, StandsBehindOwnKernelsOfSoftmax) {
+  const FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  for (const bool is_forced : {false, true}) {
+    TrainerOptions options = softmax_options("cuda");
+    if (!is_forced) options.force.clear();
+    Trainer trainer(softmaxes(), options);
+    size_t seen = 0;
+    for (const StepInfo& step : trainer.plan().steps) {
+      if (std::find(kSoftmaxes.begin(), kSoftmaxes.end(), step.op) == kSoftmaxes.end()) continue;
+      EXPECT_EQ(step.implementation, is_forced ? "cudnn" : "rows") << step.op;
+      ++seen;
+    }
+    EXPECT_EQ(seen, kSoftmaxes.size());
+  }
+  EXPECT_TRUE(fake.violations().empty()) << fake.violations().front();
+}
+
+TEST(Cudnn, TrainsWithSoftmaxAsTheCpuDoesAndReplaysItsBits) {
+  const FakeCuda fake({.has_cudnn = true});
+  const ModuleInPlace in_place(fake.module());
+  std::vector<float> replayed, walked;
+  {
+    Trainer trainer(softmaxes(), softmax_options("cuda"));
+    replayed = trained(trainer);
+    EXPECT_GT(fake.calls_of("cudaGraphLaunch"), 0);
+    EXPECT_GT(fake.calls_of("cudnnSoftmaxForward"), 0);
+    EXPECT_GT(fake.calls_of("cudnnSoftmaxBackward"), 0);
+    const int64_t made = fake.calls_of("cudnnCreateTensorDescriptor");
+    EXPECT_EQ(made, 2);
+    trainer.train_epoch(images(kSteps * kBatch));
+    EXPECT_EQ(fake.calls_of("cudnnCreateTensorDescriptor"), made);
+  }
+  {
+    Trainer trainer(softmaxes(), softmax_options("cuda"));
+    trainer.set_stepwise([](const StepReport& report) { EXPECT_TRUE(report.is_finite); }, true);
+    walked = trained(trainer);
+  }
+  EXPECT_EQ(replayed, walked);
+  Trainer cpu(softmaxes(), softmax_options("cpu"));
+  const std::vector<float> on_cpu = trained(cpu);
+  ASSERT_EQ(replayed.size(), on_cpu.size());
+  for (size_t i = 0; i < on_cpu.size(); ++i) ASSERT_NEAR(replayed[i], on_cpu[i], 1e-5) << i;
+  EXPECT_TRUE(fake.violations().empty()) << fake.violations().front();
+  EXPECT_TRUE(fake.leaks().empty()) << fake.leaks().front();
+}
+
 // One precision, or fp32 in any order.
 struct Choice {
   const char* name;
@@ -442,14 +509,14 @@ struct Outcome {
   std::string failed_call;
 };
 
-Outcome train_with_error_at(int64_t call, const TrainerOptions& options) {
+Outcome train_with_error_at(int64_t call, const Model& model, const TrainerOptions& options) {
   Outcome outcome;
   FakeCuda fake({.runs_kernels = false, .has_cublaslt = true, .has_cudnn = true});
   const ModuleInPlace in_place(fake.module());
   const int64_t before = fake.calls();
   if (call > 0) fake.fail_at(call);
   try {
-    Trainer trainer(lenet(), options);
+    Trainer trainer(model, options);
     trainer.train_epoch(images(3 * kBatch));
     outcome.calls_of_training = fake.calls() - before;
   } catch (const Error& e) {
@@ -461,12 +528,13 @@ Outcome train_with_error_at(int64_t call, const TrainerOptions& options) {
   return outcome;
 }
 
-void expect_errors_that_name_the_call(const TrainerOptions& options) {
-  const Outcome good = train_with_error_at(0, options);
-  ASSERT_EQ(good.error, "");
+// Returns how many calls of libraries there were.
+int expect_errors_that_name_the_call(const Model& model, const TrainerOptions& options) {
+  const Outcome good = train_with_error_at(0, model, options);
+  EXPECT_EQ(good.error, "");
   int of_libraries = 0;
   for (int64_t call = 1; call <= good.calls_of_training && !testing::Test::HasFailure(); ++call) {
-    const Outcome outcome = train_with_error_at(call, options);
+    const Outcome outcome = train_with_error_at(call, model, options);
     SCOPED_TRACE(fmt::format("call {}, {}: {}", call, outcome.failed_call, outcome.error));
     if (outcome.failed_call.rfind("cu", 0) == 0 && outcome.failed_call.rfind("cuda", 0) != 0) {
       ++of_libraries;
@@ -477,14 +545,19 @@ void expect_errors_that_name_the_call(const TrainerOptions& options) {
       EXPECT_NE(outcome.error, "");
     }
   }
-  EXPECT_GT(of_libraries, 300);
+  return of_libraries;
 }
 
 TEST(LibraryErrors, InAnyCallEndInAnErrorThatNamesIt) {
-  expect_errors_that_name_the_call(options_on("cuda", Found{}));
+  EXPECT_GT(expect_errors_that_name_the_call(lenet(), options_on("cuda", Found{})), 300);
+}
+TEST(LibraryErrors, InAnyCallForSoftmaxEndInAnErrorThatNamesIt) {
+  // 3 calls for each of two shapes and 2 for each of four steps, at least.
+  EXPECT_GT(expect_errors_that_name_the_call(softmaxes(), softmax_options("cuda")), 14);
 }
 TEST(LibraryErrors, InAnyCallOfAPlanIn16BitsEndInAnErrorThatNamesIt) {
-  expect_errors_that_name_the_call(options_of({"cudnn_bf16", Precision::bf16}));
+  const TrainerOptions options = options_of({"cudnn_bf16", Precision::bf16});
+  EXPECT_GT(expect_errors_that_name_the_call(lenet(), options), 300);
 }
 
 TEST(LibraryFiles, ThatAreNotThereOrLackFunctions) {
@@ -724,6 +797,68 @@ TEST_F(FakeCudnnSees, APackWithoutAllTensors) {
   alignas(16) const float x[16] = {};
   EXPECT_EQ(poolings.launch(halves(), {{'x', x}}, StepArgs{}, nullptr), cuda::kLibraryError);
   expect_violation("the tensors of the pack are not those of the graph");
+}
+
+TEST_F(FakeCudnnSees, ExtentsOfSoftmaxThatAreTooLarge) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Softmaxes softmaxes(cudnn);
+  constexpr int64_t kMost = 0x7fffffff;
+  EXPECT_EQ(softmaxes.prepare({1, kMost, 1}).why_not(), nullptr);
+  for (const cuda::SoftmaxShape& shape :
+       {cuda::SoftmaxShape{kMost + 1, 1, 1}, {1, kMost + 1, 1}, {1, 1, kMost + 1}}) {
+    EXPECT_EQ(softmaxes.prepare(shape).refusal, "cuDNN takes extents below 2^31");
+  }
+  EXPECT_EQ(softmaxes.prepare({kMost, 2, 1}).refusal,
+            "cuDNN does not take it: CUDNN_STATUS_NOT_SUPPORTED");
+  EXPECT_TRUE(fake_.violations().empty());
+}
+// The next to ask finds a library that may have recovered.
+TEST_F(FakeCudnnSees, SoftmaxThatCouldNotBePrepared) {
+  const std::array kCalls = {"cudnnCreate", "cudnnCreateTensorDescriptor",
+                             "cudnnSetTensor4dDescriptor"};
+  for (size_t i = 0; i < kCalls.size(); ++i) {
+    cuda::Cudnn cudnn(api_);
+    cuda::Softmaxes softmaxes(cudnn);
+    fake_.fail_at(static_cast<int64_t>(i) + 1);
+    EXPECT_EQ(softmaxes.prepare({1, 2, 1}).failure,
+              fmt::format("{}: CUDNN_STATUS_INTERNAL_ERROR", kCalls[i]));
+    EXPECT_EQ(softmaxes.prepare({1, 2, 1}).failure, "");
+    EXPECT_EQ(softmaxes.prepare({1, 2, 1}).why_not(), nullptr);
+  }
+  EXPECT_FALSE(holds(fake_.leaks(), "cudnnTensorDescriptor_t"));
+  EXPECT_FALSE(holds(fake_.leaks(), "cudnnHandle_t"));
+  EXPECT_TRUE(fake_.violations().empty());
+}
+TEST_F(FakeCudnnSees, SoftmaxOfWhatWasNotPrepared) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Softmaxes softmaxes(cudnn);
+  float x[2] = {}, y[2] = {};
+  EXPECT_EQ(softmaxes.forward(cuda::SoftmaxKind::plain, {1, 2, 1}, x, y, nullptr),
+            cuda::kLibraryError);
+  EXPECT_STREQ(cuda::last_error(), "cudnnSoftmaxForward of a tensor that was not prepared");
+}
+TEST_F(FakeCudnnSees, SoftmaxOverItsOperand) {
+  cuda::Cudnn cudnn(api_);
+  cuda::Softmaxes softmaxes(cudnn);
+  EXPECT_EQ(softmaxes.prepare({1, 2, 1}).why_not(), nullptr);
+  float x[2] = {};
+  EXPECT_EQ(softmaxes.forward(cuda::SoftmaxKind::plain, {1, 2, 1}, x, x, nullptr),
+            cuda::kLibraryError);
+  EXPECT_STREQ(cuda::last_error(), "cudnnSoftmaxForward: CUDNN_STATUS_BAD_PARAM");
+  expect_violation("y of softmax over x");
+}
+TEST_F(FakeCudnnSees, SoftmaxOfATensorThatWasNotDescribed) {
+  void *handle = nullptr, *tensor = nullptr;
+  ASSERT_EQ(api_.create(&handle), 0);
+  ASSERT_EQ(api_.create_tensor(&tensor), 0);
+  const float x[2] = {}, one = 1, zero = 0;
+  float y[2] = {};
+  EXPECT_NE(
+      api_.softmax_forward(handle, cuda::cudnn::kSoftmaxAccurate, cuda::cudnn::kSoftmaxOverChannels,
+                           &one, tensor, x, &zero, tensor, y),
+      0);
+  expect_violation("softmax of a tensor that was not described");
+  EXPECT_TRUE(holds(fake_.leaks(), "cudnnTensorDescriptor_t"));
 }
 TEST_F(FakeCudnnSees, WhatIsMadeWhileAStreamCaptures) {
   Stream* stream = nullptr;

@@ -89,6 +89,65 @@ Bounds bwd_bounds(const BoundArgs& args) {
   return {bound};
 }
 
+// In float32, in units of u: x - max is off by |x - max|, the exponent of 2 that it becomes by two
+// more roundings of it, e^x by 8 (kTranscendental); a sum of n terms in any order by n and by what
+// its terms are off, each by its share. softmax divides: 3 for a reciprocal and a product.
+// log_softmax: 8 of the logarithm, and two additions of x, max and the logarithm in any order.
+template <bool kIsLog>
+Bounds fwd_bounds_f32(const BoundArgs& args) {
+  const RefTensor &x = args.in[0], &y = args.want[0];
+  std::vector<double> bound = relative(y, 1);
+  for_lines(y.shape, args.params.as<SoftmaxParams>().axis,
+            [&](int64_t start, int64_t step, int64_t extent) {
+              double max = -HUGE_VAL, total = 0, terms = 0;
+              for (int64_t i = start; i < start + extent * step; i += step) {
+                max = std::max(max, x[i]);
+              }
+              const auto off = [&](int64_t i) { return 3 * std::abs(x[i] - max) + 8; };
+              for (int64_t i = start; i < start + extent * step; i += step) {
+                const double e = std::exp(x[i] - max);
+                total += e;
+                if (e > 0) terms += e * off(i);
+              }
+              const double sum = static_cast<double>(extent) + terms / total;
+              const double log = std::log(total);
+              for (int64_t i = start; i < start + extent * step; i += step) {
+                if (!std::isfinite(y[i]) || (!kIsLog && y[i] == 0)) continue;
+                const double units =
+                    kIsLog ? sum + 8 * log + 2 * (std::abs(x[i]) + std::abs(max) + log)
+                           : (off(i) + sum + 3) * y[i];
+                bound[static_cast<size_t>(i)] += 1.01 * kU * units;  // 1.01: products of roundings
+              }
+            });
+  return {bound};
+}
+
+// In float32, in units of u: a sum of n terms in any order is off by n of their absolute values
+// (softmax: products, one more), a difference and a product by 1 each of what goes in. e^y: 8, and
+// 2 |y| of the exponent of 2 that y becomes.
+template <bool kIsLog>
+Bounds bwd_bounds_f32(const BoundArgs& args) {
+  const Tensors positive = absolute(args.in);
+  const RefTensor &dy = positive[0], &y = positive[1];
+  std::vector<double> bound = relative(args.want[0], 1);
+  for_lines(y.shape, args.params.as<SoftmaxParams>().axis,
+            [&](int64_t start, int64_t step, int64_t extent) {
+              const auto n = static_cast<double>(extent);
+              double sum = 0;
+              for (int64_t i = start; i < start + extent * step; i += step) {
+                sum += kIsLog ? dy[i] : dy[i] * y[i];
+              }
+              for (int64_t i = start; i < start + extent * step; i += step) {
+                const double factor = kIsLog ? std::exp(args.in[1][i]) : y[i];
+                const double units = kIsLog ? n + 10 + 2 * std::min(y[i], 1e6) : n + 3;
+                const double T = factor * sum + (kIsLog ? dy[i] : factor * dy[i]);
+                bound[static_cast<size_t>(i)] +=
+                    1.01 * kU * units * T + kSmallest * (n + sum);  // terms and e^y may underflow
+              }
+            });
+  return {bound};
+}
+
 }  // namespace
 
 std::vector<OpCase> softmax_cases() {
@@ -163,10 +222,18 @@ std::vector<RejectCase> softmax_rejections() {
 
 std::vector<Rule> softmax_rules() {
   return {
-      {OpKind::softmax_fwd, fwd<false>, fwd_bounds},
-      {OpKind::softmax_bwd, bwd<false>, bwd_bounds<false>},
-      {OpKind::log_softmax_fwd, fwd<true>, fwd_bounds},
-      {OpKind::log_softmax_bwd, bwd<true>, bwd_bounds<true>},
+      {OpKind::softmax_fwd, fwd<false>, fwd_bounds, nullptr, {{"cudnn", fwd_bounds_f32<false>}}},
+      {OpKind::softmax_bwd,
+       bwd<false>,
+       bwd_bounds<false>,
+       nullptr,
+       {{"cudnn", bwd_bounds_f32<false>}}},
+      {OpKind::log_softmax_fwd, fwd<true>, fwd_bounds, nullptr, {{"cudnn", fwd_bounds_f32<true>}}},
+      {OpKind::log_softmax_bwd,
+       bwd<true>,
+       bwd_bounds<true>,
+       nullptr,
+       {{"cudnn", bwd_bounds_f32<true>}}},
   };
 }
 

@@ -8,6 +8,7 @@
 #include "core/format.h"
 #include "emulation/mma.h"
 #include "support/fake_cudnn_pooling.h"
+#include "support/fake_cudnn_softmax.h"
 #include "support/rounding.h"
 
 namespace tanul::test {
@@ -288,6 +289,7 @@ void FakeCudnn::make_active() { active = this; }
 std::vector<std::string> FakeCudnn::leaks() const {
   std::vector<std::string> leaks(handles_.size(), "cudnnHandle_t");
   leaks.insert(leaks.end(), objects_.size(), "cudnnBackendDescriptor_t");
+  leaks.insert(leaks.end(), tensors_.size(), "cudnnTensorDescriptor_t");
   return leaks;
 }
 
@@ -621,6 +623,85 @@ struct FakeCudnnApi {
     return fake.host_.queue_work(stream, "cudnnBackendExecute", compute) ? 0 : kExecutionFailed;
   }
 
+  // --- softmax ---
+
+  static int create_tensor(void** tensor) {
+    *tensor = nullptr;
+    if (!active->begin("cudnnCreateTensorDescriptor", true)) return kInternalError;
+    active->tensors_[active->next_] = {};
+    *tensor = reinterpret_cast<void*>(active->next_);
+    active->next_ += 16;
+    return 0;
+  }
+  static int destroy_tensor(void* tensor) {
+    const bool is_good = active->begin("cudnnDestroyTensorDescriptor", false);
+    if (active->tensors_.erase(number(tensor)) == 0) {
+      return broken("cudnnDestroyTensorDescriptor of what is not there");
+    }
+    return is_good ? 0 : kInternalError;
+  }
+  static int set_tensor(void* tensor, int format, int data_type, int n, int c, int h, int w) {
+    if (!active->begin("cudnnSetTensor4dDescriptor", true)) return kInternalError;
+    const auto found = active->tensors_.find(number(tensor));
+    if (found == active->tensors_.end()) {
+      return broken("cudnnSetTensor4dDescriptor of what is not there");
+    }
+    if (format != kTensorNchw || data_type != kDataFloat) return broken("a tensor of another kind");
+    if (std::min({n, c, h, w}) < 1) return kBadParam;
+    // Elements are counted in 32 bits.
+    if (double{1} * n * c * h * w >= 0x1p31) return kNotSupportedStatus;
+    found->second = {n, c, h, w};
+    return 0;
+  }
+
+  static int softmax_forward(void* handle, int algorithm, int mode, const void* alpha,
+                             void* x_tensor, const void* x, const void* beta, void* y_tensor,
+                             void* y) {
+    const char* name = "cudnnSoftmaxForward";
+    if (!active->begin(name, false)) return kInternalError;
+    if (x == y) return broken("y of softmax over x");
+    return softmax(handle, name, algorithm, mode, alpha, beta, {x_tensor, y_tensor}, {x, y},
+                   [=](const FakeSoftmax& own) {
+                     own.forward(static_cast<const float*>(x), static_cast<float*>(y));
+                   });
+  }
+  static int softmax_backward(void* handle, int algorithm, int mode, const void* alpha,
+                              void* y_tensor, const void* y, void* dy_tensor, const void* dy,
+                              const void* beta, void* dx_tensor, void* dx) {
+    const char* name = "cudnnSoftmaxBackward";
+    if (!active->begin(name, false)) return kInternalError;
+    if (y == dx) return broken("dx of softmax over y");
+    return softmax(handle, name, algorithm, mode, alpha, beta, {y_tensor, dy_tensor, dx_tensor},
+                   {y, dy, dx}, [=](const FakeSoftmax& own) {
+                     own.backward(static_cast<const float*>(y), static_cast<const float*>(dy),
+                                  static_cast<float*>(dx));
+                   });
+  }
+  template <typename Compute>
+  static int softmax(void* handle, const char* name, int algorithm, int mode, const void* alpha,
+                     const void* beta, const std::vector<void*>& tensors,
+                     const std::vector<const void*>& data, const Compute& compute) {
+    FakeCudnn& fake = *active;
+    const auto stream = fake.handles_.find(number(handle));
+    if (stream == fake.handles_.end()) return broken("softmax without a handle");
+    const std::array<int64_t, 4>* extents = nullptr;
+    for (void* tensor : tensors) {
+      const auto found = fake.tensors_.find(number(tensor));
+      if (found == fake.tensors_.end() || found->second[0] == 0) {
+        return broken("softmax of a tensor that was not described");
+      }
+      if (extents != nullptr && *extents != found->second) {
+        return broken("softmax of tensors of different extents");
+      }
+      extents = &found->second;
+    }
+    if (std::count(data.begin(), data.end(), nullptr) > 0) return broken("softmax of no data");
+    const FakeSoftmax own{*extents, algorithm, mode, *static_cast<const float*>(alpha),
+                          *static_cast<const float*>(beta)};
+    const bool is_queued = fake.host_.queue_work(stream->second, name, [=] { compute(own); });
+    return is_queued ? 0 : kExecutionFailed;
+  }
+
   // --- helpers ---
 
   static int broken(const std::string& what) {
@@ -741,6 +822,11 @@ struct FakeCudnnApi {
         .finalize = finalize,
         .get = get,
         .execute = execute,
+        .create_tensor = create_tensor,
+        .destroy_tensor = destroy_tensor,
+        .set_tensor = set_tensor,
+        .softmax_forward = softmax_forward,
+        .softmax_backward = softmax_backward,
     };
     return api;
   }

@@ -9,8 +9,10 @@
 //     object is finalized with all that it needs
 //   - operations of a graph hand on virtual tensors, and nothing else is virtual
 //   - tensors are aligned as was promised; all of the workspace that a plan asked for is written
+//   - softmax is asked for with a descriptor that was set, and lies over no operand but dx over dy
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -70,6 +72,7 @@ class FakeCudnn {
   int64_t runs_ = 0;
   std::map<intptr_t, void*> handles_;  // and the stream of each
   std::map<intptr_t, Object> objects_;
+  std::map<intptr_t, std::array<int64_t, 4>> tensors_;  // of softmax: extents, 0: not set
 };
 
 }  // namespace tanul::test
