@@ -68,6 +68,7 @@ struct Bf16 {
   static constexpr Precision kPrecision = Precision::bf16;
   static constexpr int kSteps = 2;
 
+  // Exact.
   __device__ static float number(uint16_t half) {
     return std::bit_cast<float>(uint32_t{half} << 16);
   }
@@ -101,6 +102,7 @@ struct Fp16 {
   static constexpr Precision kPrecision = Precision::fp16;
   static constexpr int kSteps = 2;
 
+  // Exact.
   __device__ static float number(uint16_t half) {
 #ifdef TANUL_EMULATE_CUDA
     return emulation::from_fp16(half);
