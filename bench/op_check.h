@@ -6,9 +6,11 @@
 // sqrt(n) u / 3 of the size of the results. Allowed are (32 + 2 sqrt(n)) u for each of the two, of the norm
 // of all results, and of the largest result for each single one: one element that is wrong by its own
 // size stands out of any number of right ones. An implementation that multiplies in tf32, bf16 or fp16 adds
-// 4 v, v being half the distance of 1 and the next number of that format; one that is less precise
-// (Implementation::is_less_precise, Winograd's) counts four times: its transforms add and subtract what
-// cancels. Steps that only move elements, and integers, must have the same bits.
+// 4 v, v being half the distance of 1 and the next number of that format: a term is off by up to 2 v of
+// itself, as often up as down, and so a sum by 2 v of the size of sums; a result that is rounded too (cuDNN's
+// in bf16 and fp16) by v of itself. One that is less precise (Implementation::is_less_precise, Winograd's)
+// counts four times: its transforms add and subtract what cancels. Steps that only move elements, and
+// integers, must have the same bits.
 #pragma once
 
 #include <cstddef>

@@ -25,8 +25,8 @@ constexpr int64_t kCheckedSteps = 5;
 // off by sqrt(1000) u of their size, u = 2^-24; gradients and so later losses are no worse.
 constexpr double kAllowed = 2e-4;
 
-// What rounding the factors of all products adds: u of each, twice, over chains whose errors are
-// as often up as down.
+// What rounding the factors of all products, and perhaps their results, adds: u of each, three times, over
+// chains whose errors are as often up as down.
 double allowed_of(Precision precision) { return kAllowed + 4 * rounding_of(precision); }
 
 // What differs between the losses; empty: nothing.

@@ -3,17 +3,17 @@
 //
 //   to_channels_last     [N, C, P] float32 -> [N', P, C'] bf16 or fp16; what the copy has more of, images or
 //                        channels, is zero
-//   from_channels_last   [N', P, C'] float32 -> y [N, C, P] = act(x + b[c]), of what y has
+//   from_channels_last   [N', P, C'] bf16 or fp16 -> y [N, C, P] float32 = act(x + b[c]), of what y has
 //
-// P are the positions of an image; a filter [K, C, R, S] is an image of R S positions. C' is even.
+// P are the positions of an image; a filter [K, C, R, S] is an image of R S positions. The copy is read and
+// written in words of two channels where C' is even, and channel by channel where it is odd.
 //
 // A block takes a tile of 64 channels x 32 positions, of all images counted through, to shared memory, so that
 // lanes walk along the positions on one side and along the channels on the other: runs of 128 bytes, or as long as
-// an image or the channels are, whose neighbours the same block touches. Memory bound: 6 bytes an element to the
-// copy, 8 from it.
+// an image or the channels are, whose neighbours the same block touches. Memory bound: 6 bytes an element.
 //
 // Numerics: values are rounded once, to nearest, ties to even (kernels/cuda/mma.h says how far off that
-// may be); the way back rounds the addition of b only. Deterministic: nothing is summed.
+// may be); the way back is exact but for the addition of b and act. Deterministic: nothing is summed.
 #pragma once
 
 #include <algorithm>
@@ -37,18 +37,19 @@ struct Tiling {
   int64_t tiles = 0;
   Divider channel_tiles = {};  // tiles of the same positions
   Divider image = {};          // its positions
-  Divider width = {};          // channels of a full tile, or pairs of them
+  Divider width = {};          // words of a full tile's channels
 
-  void cut(int64_t of_images, int64_t of_channels, int channels_of_step) {
+  void cut(int64_t of_images, int64_t of_channels) {
     columns = of_images * positions;
     channel_tiles = Divider(ceil_div(of_channels, kTileChannels));
     tiles = channel_tiles.divisor * ceil_div(columns, kTilePositions);
     image = Divider(positions);
-    width = Divider(std::min<int64_t>(last_channels, kTileChannels) / channels_of_step);
+    width = Divider(std::min<int64_t>(last_channels, kTileChannels) / channels_of_word());
   }
-  // For copies of pairs to [N', P, C'], and for single elements from there.
-  void cut_to() { cut(last_images, last_channels, 2); }
-  void cut_from() { cut(images, channels, 1); }
+  // For copies to [N', P, C'], and from there.
+  void cut_to() { cut(last_images, last_channels); }
+  void cut_from() { cut(images, channels); }
+  int channels_of_word() const { return last_channels % 2 == 0 ? 2 : 1; }
 
   Dim3 grid() const {
     constexpr int64_t kMostBlocks = 0x7fffffff;
@@ -77,10 +78,14 @@ struct Place {
   }
 };
 
-template <class Format>
-__global__ void to_channels_last_kernel(Tiling all, const float* x, uint32_t* copy) {
+// Of the copy: uint32_t, the first of two channels in the lower half, or uint16_t.
+template <class Word>
+constexpr int kChannels = static_cast<int>(sizeof(Word) / sizeof(uint16_t));
+
+template <class Format, class Word>
+__global__ void to_channels_last_kernel(Tiling all, const float* x, Word* copy) {
   TANUL_SHARED(float, tile, kTileChannels* kTilePitch);
-  const int64_t words = all.last_channels / 2;
+  const int64_t words = all.last_channels / kChannels<Word>;
   for (int64_t t = blockIdx.x; t < all.tiles; t += gridDim.x) {
     const Place at(all, t);
     const auto rows =
@@ -91,14 +96,17 @@ __global__ void to_channels_last_kernel(Tiling all, const float* x, uint32_t* co
           at.is_inside && c < all.channels ? x[at.offset + c * all.positions] : 0.0f;
     }
     __syncthreads();
-    const auto pairs = static_cast<int32_t>(all.width.divisor);
-    for (auto i = static_cast<int32_t>(threadIdx.x); i < pairs * kTilePositions; i += kThreads) {
+    const auto width = static_cast<int32_t>(all.width.divisor);
+    for (auto i = static_cast<int32_t>(threadIdx.x); i < width * kTilePositions; i += kThreads) {
       const auto split = all.width.split(i);
-      const int pair = split.rest, column = split.quotient;
-      if (at.channel / 2 + pair >= words || at.column + column >= all.columns) continue;
-      const float steps[2] = {tile[2 * pair * kTilePitch + column],
-                              tile[(2 * pair + 1) * kTilePitch + column]};
-      copy[(at.column + column) * words + at.channel / 2 + pair] = Format::word(steps);
+      const int64_t word = at.channel / kChannels<Word> + split.rest;
+      const int64_t column = at.column + split.quotient;
+      if (word >= words || column >= all.columns) continue;
+      float steps[2] = {};
+      for (int k = 0; k < kChannels<Word>; ++k) {
+        steps[k] = tile[(kChannels<Word> * split.rest + k) * kTilePitch + split.quotient];
+      }
+      copy[column * words + word] = static_cast<Word>(Format::word(steps));
     }
     __syncthreads();
   }
@@ -110,16 +118,23 @@ struct Finish {
   ActivationKind activation;
 };
 
-static __global__ void from_channels_last_kernel(Tiling all, const float* x, float* y, Finish f) {
+template <class Format, class Word>
+__global__ void from_channels_last_kernel(Tiling all, const Word* copy, float* y, Finish f) {
   TANUL_SHARED(float, tile, kTileChannels* kTilePitch);
+  const int64_t words = all.last_channels / kChannels<Word>;
   for (int64_t t = blockIdx.x; t < all.tiles; t += gridDim.x) {
     const Place at(all, t);
     const auto width = static_cast<int32_t>(all.width.divisor);
     for (auto i = static_cast<int32_t>(threadIdx.x); i < width * kTilePositions; i += kThreads) {
       const auto split = all.width.split(i);
-      const int64_t c = at.channel + split.rest, column = at.column + split.quotient;
-      if (c >= all.channels || column >= all.columns) continue;
-      tile[split.rest * kTilePitch + split.quotient] = x[column * all.last_channels + c];
+      const int64_t word = at.channel / kChannels<Word> + split.rest;
+      const int64_t column = at.column + split.quotient;
+      if (word >= words || column >= all.columns) continue;
+      const Word both = copy[column * words + word];
+      for (int k = 0; k < kChannels<Word>; ++k) {
+        tile[(kChannels<Word> * split.rest + k) * kTilePitch + split.quotient] =
+            Format::number(static_cast<uint16_t>(both >> 16 * k));
+      }
     }
     __syncthreads();
     const auto rows = static_cast<int>(std::min<int64_t>(kTileChannels, all.channels - at.channel));
@@ -133,17 +148,30 @@ static __global__ void from_channels_last_kernel(Tiling all, const float* x, flo
   }
 }
 
+// Calls body(a word of the copy).
+template <class Body>
+int with_word(const Tiling& shapes, const Body& body) {
+  return shapes.channels_of_word() == 2 ? body(uint32_t{}) : body(uint16_t{});
+}
+
 // copy [N', P, C'], in elements of 16 bits
 template <class Format>
 int launch_to(Stream* stream, Tiling shapes, const float* x, void* copy) {
   shapes.cut_to();
-  return launch(stream, to_channels_last_kernel<Format>, shapes.grid(), kThreads, shapes, x,
-                static_cast<uint32_t*>(copy));
+  return with_word(shapes, [&](auto word) {
+    using Word = decltype(word);
+    return launch(stream, to_channels_last_kernel<Format, Word>, shapes.grid(), kThreads, shapes, x,
+                  static_cast<Word*>(copy));
+  });
 }
-inline int launch_from(Stream* stream, Tiling shapes, const float* x, float* y,
-                       const Finish& finish) {
+template <class Format>
+int launch_from(Stream* stream, Tiling shapes, const void* copy, float* y, const Finish& finish) {
   shapes.cut_from();
-  return launch(stream, from_channels_last_kernel, shapes.grid(), kThreads, shapes, x, y, finish);
+  return with_word(shapes, [&](auto word) {
+    using Word = decltype(word);
+    return launch(stream, from_channels_last_kernel<Format, Word>, shapes.grid(), kThreads, shapes,
+                  static_cast<const Word*>(copy), y, finish);
+  });
 }
 
 }  // namespace tanul::cuda::channels_last

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolutions over two or three axes on CUDA, "cudnn_bf16" and "cudnn_fp16": cuDNN multiplies operands of 16
 // bits fastest with channels last, but tensors of the graph are float32 [N, C, …]. So the two operands are
-// copied, rounded and with channels last, to the workspace, one call of cuDNN makes the product there in
-// float32, and a pass copies it to where it belongs, adding the bias and applying the activation on its way.
-// db is summed from dy in float32, as by "cudnn".
+// copied, rounded and with channels last, to the workspace, one call of cuDNN makes the product there, of 16 bits
+// too, and a pass copies it to where it belongs, adding the bias and applying the activation on its way. db is
+// summed from dy in float32, as by "cudnn".
 //
-// Channels and filters are filled up with zeros to a multiple of 8 (16 bytes; the least that cuDNN takes for
-// gradients is 2), and products and memory grow by as much: 3 channels of an image to 8, 50 filters to 56. Those
-// of a group cannot be, without copies that know of groups, and must be even.
+// Channels and filters are filled up with zeros to a multiple of 8 (16 bytes), and products and memory grow by as
+// much: 3 channels of an image to 8, 50 filters to 56. cuDNN takes any number, but most of its engines copy what
+// is no such multiple to a workspace of their own. Channels of a group stay as they are.
 //
-// Moves 6 bytes an element of the operands and 8 of the result beside what the product moves. For 3x3 windows
-// and 64 channels and up, that is little in comparison with the product; for 1x1 it may be more than it.
+// Moves 6 bytes an element of the operands and of the result beside what the product moves. For 3x3 windows and
+// 64 channels and up, that is little in comparison with the product; for 1x1 it may be more than it.
 //
-// Numerics: operands are rounded once, to nearest (kernels/cuda/mma.h), sums and the result are float32.
-// Deterministic, see cudnn_graph.h.
+// Numerics: operands are rounded once, to nearest (kernels/cuda/mma.h), and summed in float32; the sum is
+// rounded to the format of the operands, bias and activation are float32. In fp16 a sum from 65520 on is infinite,
+// and a small one is a multiple of 2^-24: gradients need a scaled loss. Deterministic, see cudnn_graph.h.
 #pragma once
 
 #include "kernels/cuda/channels_last.h"
@@ -42,7 +43,7 @@ struct Copied {
       : shapes{own[0], own[1], 1, filled[0], filled[1]}, is_result(result) {
     for (int i = 2; i < axes + 2; ++i) shapes.positions *= own[static_cast<size_t>(i)];
     const int64_t elems = shapes.last_images * shapes.positions * shapes.last_channels;
-    bytes = ceil_div(elems * (is_result ? 4 : 2), kLibraryAlignment) * kLibraryAlignment;
+    bytes = ceil_div(elems * 2, kLibraryAlignment) * kLibraryAlignment;
   }
 };
 
@@ -54,13 +55,6 @@ struct Copies {
         w(own.w, filled.w, own.axes, own.kind == ConvolutionKind::backward_weights),
         y(own.y, filled.y, own.axes, own.kind == ConvolutionKind::forward) {}
   int64_t bytes() const { return x.bytes + w.bytes + y.bytes; }
-  // Words of the copies hold two channels.
-  bool are_even() const {
-    for (const Copied* one : {&x, &w, &y}) {
-      if (!one->is_result && one->shapes.last_channels % 2 != 0) return false;
-    }
-    return true;
-  }
 };
 
 template <class Step, class Format>
@@ -69,9 +63,7 @@ const char* supports_16_bit(const StepArgs& args) {
   if (ops == nullptr) return "cuDNN was not found";
   const ConvolutionShape shape = Step::shape(args, Format::kPrecision);
   if (!is_whole(shape)) return "y has fewer outputs than fit";
-  const ConvolutionShape filled = filled_up(shape);
-  if (!Copies(shape, filled).are_even()) return "a group has an odd number of channels";
-  return ops->convolutions.prepare(filled).why_not();
+  return ops->convolutions.prepare(filled_up(shape)).why_not();
 }
 
 template <class Step, class Format>
@@ -121,9 +113,8 @@ int launch_16_bit(Stream* stream, const StepArgs& args) {
   }
   for (const Move& move : moves) {
     if (!move.tensor.is_result) continue;
-    const int error =
-        channels_last::launch_from(stream, move.tensor.shapes, static_cast<float*>(move.copy),
-                                   const_cast<float*>(move.own), finish);
+    const int error = channels_last::launch_from<Format>(stream, move.tensor.shapes, move.copy,
+                                                         const_cast<float*>(move.own), finish);
     if (error != 0) return error;
   }
   return is_forward ? 0 : Step::finish(stream, args);

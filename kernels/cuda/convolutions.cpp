@@ -22,19 +22,6 @@ bool describe_window(const ConvolutionShape& shape, CudnnGraphBuilder& builder, 
          set_axes(Name::convolution_post_paddings, shape.pad_end) && builder.finalize(made);
 }
 
-// `to` = `from`
-bool describe_copy(CudnnGraphBuilder& builder, Descriptor from, const CudnnTensor& to,
-                   Descriptor& made) {
-  Descriptor identity = nullptr, written = nullptr;
-  return builder.tensor(to, written) && builder.make(Kind::pointwise, identity) &&
-         builder.set(identity, Name::pointwise_mode, Type::pointwise_mode, kPointwiseIdentity) &&
-         builder.set(identity, Name::pointwise_compute_type, Type::data_type, kDataFloat) &&
-         builder.finalize(identity) && builder.make(Kind::pointwise_operation, made) &&
-         builder.set(made, Name::pointwise_descriptor, Type::descriptor, identity) &&
-         builder.set(made, Name::pointwise_x, Type::descriptor, from) &&
-         builder.set(made, Name::pointwise_y, Type::descriptor, written) && builder.finalize(made);
-}
-
 struct Names {
   Kind kind;
   Name alpha, beta, convolution, x, w, y;
@@ -59,35 +46,20 @@ bool ConvolutionShape::build(CudnnGraphBuilder& builder) const {
     tensor.data_type = type;
     tensor.has_channels_last = is_16_bit();
   }
-  CudnnTensor& result = all[kind == ConvolutionKind::forward         ? 2
-                            : kind == ConvolutionKind::backward_data ? 0
-                                                                     : 1];
-  result.data_type = kDataFloat;
-  CudnnTensor written = result;
-  if (is_16_bit()) {
-    result.id = 'v';
-    result.is_virtual = true;
-  }
-  Descriptor window = nullptr, operation = nullptr, copy = nullptr;
+  Descriptor window = nullptr, operation = nullptr;
   Descriptor tensors[3] = {};
   const Names& names = kNames[static_cast<int>(kind)];
-  const bool is_described =
-      builder.tensor(all[0], tensors[0]) && builder.tensor(all[1], tensors[1]) &&
-      builder.tensor(all[2], tensors[2]) && describe_window(*this, builder, window) &&
-      builder.make(names.kind, operation) &&
-      builder.set(operation, names.alpha, Type::float32, 1.0f) &&
-      builder.set(operation, names.beta, Type::float32, 0.0f) &&
-      builder.set(operation, names.convolution, Type::descriptor, window) &&
-      builder.set(operation, names.x, Type::descriptor, tensors[0]) &&
-      builder.set(operation, names.w, Type::descriptor, tensors[1]) &&
-      builder.set(operation, names.y, Type::descriptor, tensors[2]) && builder.finalize(operation);
-  if (!is_described) return false;
-  if (!is_16_bit()) {
-    return builder.plan({operation}, multiplies_in == Precision::tf32, wants_any_order);
-  }
-  const Descriptor product = tensors[&result - all];
-  return describe_copy(builder, product, written, copy) &&
-         builder.plan({operation, copy}, true, wants_any_order);
+  return builder.tensor(all[0], tensors[0]) && builder.tensor(all[1], tensors[1]) &&
+         builder.tensor(all[2], tensors[2]) && describe_window(*this, builder, window) &&
+         builder.make(names.kind, operation) &&
+         builder.set(operation, names.alpha, Type::float32, 1.0f) &&
+         builder.set(operation, names.beta, Type::float32, 0.0f) &&
+         builder.set(operation, names.convolution, Type::descriptor, window) &&
+         builder.set(operation, names.x, Type::descriptor, tensors[0]) &&
+         builder.set(operation, names.w, Type::descriptor, tensors[1]) &&
+         builder.set(operation, names.y, Type::descriptor, tensors[2]) &&
+         builder.finalize(operation) &&
+         builder.plan({operation}, multiplies_in != Precision::fp32, wants_any_order);
 }
 
 }  // namespace tanul::cuda

@@ -2,12 +2,10 @@
 // Convolutions by cuDNN's graph API: fprop, dgrad and wgrad over two or three axes. Numerics and
 // determinism: see cudnn_graph.h; inputs are rounded to TF32 only where the shape says so.
 //
-// In fp32 and TF32 tensors are float32, [N, C, …], and the graph has one operation. In bf16 and fp16 they are
-// of 16 bits with channels last, [N, …, C], and the result is float32, also with channels last. cuDNN 9 has
-// engines for that only where a pointwise operation follows the product: the identity, behind a float32
-// tensor that is never in memory. (Those of the product alone write 16 bits: they would round once more, and
-// in fp16 gradients of scaled losses might not fit.) It compiles such an engine when it plans it, about a second
-// a shape. On an H100 it has them for channels and filters in any even number, for groups only forward.
+// In fp32 and TF32 tensors are float32, [N, C, …]. In bf16 and fp16 all three are of 16 bits with channels last,
+// [N, …, C]; sums are float32, and the result is rounded once. (cuDNN 9 has engines of 16 bits with float32
+// results only where another operation follows the product, and those it compiles when it plans, about a second
+// a shape.)
 #pragma once
 
 #include <array>

@@ -25,7 +25,6 @@ constexpr int kDataFloat = 0;
 constexpr int kDataHalf = 2;
 constexpr int kDataBfloat16 = 9;
 constexpr int kCrossCorrelation = 1;
-constexpr int kPointwiseIdentity = 21;
 constexpr int kHeuristicsA = 3;
 constexpr int kHeuristicsFallback = 2;
 constexpr int kResampleAverageWithPadding = 2;
@@ -52,7 +51,6 @@ enum Note : int {
 
 // cudnnBackendDescriptorType_t
 enum class Kind : int {
-  pointwise = 0,
   convolution = 1,
   engine = 2,
   engine_config = 3,
@@ -61,7 +59,6 @@ enum class Kind : int {
   convolution_forward = 10,
   convolution_backward_filter = 11,
   convolution_backward_data = 12,
-  pointwise_operation = 13,
   operation_graph = 15,
   variant_pack = 16,
   tensor = 17,
@@ -74,7 +71,6 @@ enum class Kind : int {
 enum class Type : int {
   handle = 0,
   data_type = 1,
-  boolean = 2,
   int64 = 3,
   float32 = 4,
   pointer = 6,
@@ -82,7 +78,6 @@ enum class Type : int {
   heuristics_mode = 8,
   nan_propagation = 10,
   numerical_note = 11,
-  pointwise_mode = 14,
   descriptor = 15,
   resample_mode = 21,
   padding_mode = 22,
@@ -90,8 +85,6 @@ enum class Type : int {
 
 // cudnnBackendAttributeName_t
 enum class Name : int {
-  pointwise_mode = 0,
-  pointwise_compute_type = 1,
   convolution_compute_type = 100,
   convolution_mode = 101,
   convolution_dilations = 102,
@@ -124,9 +117,6 @@ enum class Name : int {
   filter_dw = 715,
   filter_x = 716,
   filter_dy = 717,
-  pointwise_descriptor = 750,
-  pointwise_x = 751,
-  pointwise_y = 753,
   graph_handle = 800,
   graph_operations = 801,
   tensor_alignment = 900,
@@ -134,7 +124,6 @@ enum class Name : int {
   tensor_extents = 902,
   tensor_strides = 903,
   tensor_id = 906,
-  tensor_is_virtual = 907,
   pack_ids = 1000,
   pack_pointers = 1001,
   pack_workspace = 1003,

@@ -127,7 +127,6 @@ bool CudnnGraphBuilder::tensor(const CudnnTensor& tensor, Descriptor& made) {
          set(made, Name::tensor_extents, Type::int64, tensor.rank, tensor.extents) &&
          set(made, Name::tensor_strides, Type::int64, tensor.rank, strides.data()) &&
          set(made, Name::tensor_id, Type::int64, tensor.id) &&
-         (!tensor.is_virtual || set(made, Name::tensor_is_virtual, Type::boolean, true)) &&
          set(made, Name::tensor_alignment, Type::int64, kTensorAlignment) && finalize(made);
 }
 

@@ -44,7 +44,6 @@ struct CudnnTensor {
   const int64_t* extents;
   int data_type = cudnn::kDataFloat;
   bool has_channels_last = false;
-  bool is_virtual = false;  // from one operation to the next, never in memory
 };
 
 // Where a tensor of a graph lies.

@@ -69,7 +69,6 @@ static_assert(kCompilationFailed == CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAIL
 static_assert(kDataFloat == CUDNN_DATA_FLOAT);
 static_assert(kDataHalf == CUDNN_DATA_HALF);
 static_assert(kDataBfloat16 == CUDNN_DATA_BFLOAT16);
-static_assert(kPointwiseIdentity == CUDNN_POINTWISE_IDENTITY);
 static_assert(kCrossCorrelation == CUDNN_CROSS_CORRELATION);
 static_assert(kHeuristicsA == CUDNN_HEUR_MODE_A);
 static_assert(kHeuristicsFallback == CUDNN_HEUR_MODE_FALLBACK);
@@ -88,8 +87,6 @@ static_assert(kNoteFft == static_cast<int>(CUDNN_NUMERICAL_NOTE_FFT));
 static_assert(kNoteNondeterministic == static_cast<int>(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC));
 static_assert(kNoteWinograd == static_cast<int>(CUDNN_NUMERICAL_NOTE_WINOGRAD));
 
-static_assert(is(Kind::pointwise, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
-static_assert(is(Kind::pointwise_operation, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR));
 static_assert(is(Kind::convolution, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR));
 static_assert(is(Kind::engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR));
 static_assert(is(Kind::engine_config, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
@@ -110,8 +107,6 @@ static_assert(is(Kind::resample_backward, CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_D
 
 static_assert(is(Type::handle, CUDNN_TYPE_HANDLE));
 static_assert(is(Type::data_type, CUDNN_TYPE_DATA_TYPE));
-static_assert(is(Type::boolean, CUDNN_TYPE_BOOLEAN));
-static_assert(is(Type::pointwise_mode, CUDNN_TYPE_POINTWISE_MODE));
 static_assert(is(Type::int64, CUDNN_TYPE_INT64));
 static_assert(is(Type::float32, CUDNN_TYPE_FLOAT));
 static_assert(is(Type::pointer, CUDNN_TYPE_VOID_PTR));
@@ -155,11 +150,6 @@ static_assert(is(Name::filter_convolution, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_
 static_assert(is(Name::filter_dw, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW));
 static_assert(is(Name::filter_x, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X));
 static_assert(is(Name::filter_dy, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY));
-static_assert(is(Name::pointwise_mode, CUDNN_ATTR_POINTWISE_MODE));
-static_assert(is(Name::pointwise_compute_type, CUDNN_ATTR_POINTWISE_MATH_PREC));
-static_assert(is(Name::pointwise_descriptor, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR));
-static_assert(is(Name::pointwise_x, CUDNN_ATTR_OPERATION_POINTWISE_XDESC));
-static_assert(is(Name::pointwise_y, CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
 static_assert(is(Name::graph_handle, CUDNN_ATTR_OPERATIONGRAPH_HANDLE));
 static_assert(is(Name::graph_operations, CUDNN_ATTR_OPERATIONGRAPH_OPS));
 static_assert(is(Name::tensor_alignment, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT));
@@ -167,7 +157,6 @@ static_assert(is(Name::tensor_data_type, CUDNN_ATTR_TENSOR_DATA_TYPE));
 static_assert(is(Name::tensor_extents, CUDNN_ATTR_TENSOR_DIMENSIONS));
 static_assert(is(Name::tensor_strides, CUDNN_ATTR_TENSOR_STRIDES));
 static_assert(is(Name::tensor_id, CUDNN_ATTR_TENSOR_UNIQUE_ID));
-static_assert(is(Name::tensor_is_virtual, CUDNN_ATTR_TENSOR_IS_VIRTUAL));
 static_assert(is(Name::pack_ids, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS));
 static_assert(is(Name::pack_pointers, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS));
 static_assert(is(Name::pack_workspace, CUDNN_ATTR_VARIANT_PACK_WORKSPACE));

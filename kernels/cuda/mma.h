@@ -15,6 +15,8 @@
 // 2^-25 where that is more, and infinite from 65520 on; products are exact.
 #pragma once
 
+#include <bit>
+
 #include "kernels/backend_abi.h"
 #include "kernels/cuda/kernel.h"
 
@@ -66,6 +68,11 @@ struct Bf16 {
   static constexpr Precision kPrecision = Precision::bf16;
   static constexpr int kSteps = 2;
 
+  // Exact.
+  __device__ static float number(uint16_t half) {
+    return std::bit_cast<float>(uint32_t{half} << 16);
+  }
+
   // 7 bits behind the point, ties to even.
   __device__ static uint32_t word(const float* steps) {
 #ifdef TANUL_EMULATE_CUDA
@@ -94,6 +101,17 @@ struct Bf16 {
 struct Fp16 {
   static constexpr Precision kPrecision = Precision::fp16;
   static constexpr int kSteps = 2;
+
+  // Exact.
+  __device__ static float number(uint16_t half) {
+#ifdef TANUL_EMULATE_CUDA
+    return emulation::from_fp16(half);
+#else
+    float number;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(number) : "h"(half));
+    return number;
+#endif
+  }
 
   // 10 bits behind the point, ties to even; multiples of 2^-24 below 2^-14.
   __device__ static uint32_t word(const float* steps) {

@@ -40,7 +40,7 @@ class Tuner {
   Choice choose(OpKind kind, const StepArgs& args, const Candidates& allowed,
                 const Candidates& supporting);
   // What choose() has said before, in this run or another one. So nobody has to be asked whether it supports
-  // `args`: a library may take a second to find out.
+  // `args`: a library may take long to find out.
   std::optional<Choice> recall(OpKind kind, const StepArgs& args, const Candidates& allowed) const;
 
   // Writes what was measured since, where something was.

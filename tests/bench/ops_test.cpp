@@ -235,8 +235,16 @@ TEST(BenchCheck, CoarserFormatsMayBeOffByTheirOwnRounding) {
   one.multiplies_in = Precision::tf32;
   EXPECT_NEAR(allowed_error(op, one) - fp32, 4 * 0x1p-11, 1e-9);
   one.multiplies_in = Precision::bf16;
-  EXPECT_NEAR(allowed_error(op, one) - fp32, 4 * 0x1p-8, 1e-9);
+  const double bf16 = allowed_error(op, one);
+  EXPECT_NEAR(bf16 - fp32, 4 * 0x1p-8, 1e-9);
   EXPECT_LT(fp32, 1e-5);
+  // Two factors and the result, each off as far as it may be and to the same side; and two such more.
+  constexpr float kOff = 1 + 0x1p-8f;
+  const auto elems = static_cast<size_t>(op.graph->value(op.node().out[0]).shape.elems());
+  std::vector<float> want(elems, 1.0f), got(elems, kOff * kOff * kOff);
+  EXPECT_EQ(compare(op, {bytes_of(got)}, {bytes_of(want)}, bf16).what, "");
+  for (float& value : got) value *= kOff * kOff;
+  EXPECT_NE(compare(op, {bytes_of(got)}, {bytes_of(want)}, bf16).what, "");
 }
 
 // --- the chart ------------------------------------------------------------------------------------

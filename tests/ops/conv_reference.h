@@ -161,7 +161,8 @@ Tensors conv_bwd_weights(const Params& params, const Tensors& in, const RefConte
 
 inline double count(int64_t n) { return static_cast<double>(n); }
 
-template <typename P, Precision kPrecision = Precision::fp32>
+// Products in kPrecision, whose sums are rounded to kResult.
+template <typename P, Precision kPrecision = Precision::fp32, Precision kResult = Precision::fp32>
 Bounds bounds_conv_fwd(const BoundArgs& a) {
   P p = a.params.as<P>();
   const ActivationKind activation = plane_of(p).activation;
@@ -169,18 +170,24 @@ Bounds bounds_conv_fwd(const BoundArgs& a) {
   const auto sums = [&](const Tensors& in) { return conv_fwd<P>(Params::of(p), in, a.context)[0]; };
   const RefTensor T = sums(absolute(a.in));
   const double n = count(a.in[1].shape.elems_from(1)) + 1;  // and the bias
-  return {through(activation, product_bound(kPrecision, T, n, a.in, sums), a.want[0])};
+  std::vector<double> bound = product_bound(kPrecision, T, n, a.in, sums);
+  if constexpr (kResult != Precision::fp32) {
+    bound = rounded_result_bound(kResult, bound, sums({a.in[0], a.in[1]}));
+  }
+  return {through(activation, bound, a.want[0])};
 }
-template <typename P, Precision kPrecision = Precision::fp32>
+template <typename P, Precision kPrecision = Precision::fp32, Precision kResult = Precision::fp32>
 Bounds bounds_conv_bwd_data(const BoundArgs& a) {
   const auto sums = [&](const Tensors& in) { return conv_bwd_data<P>(a.params, in, a.context)[0]; };
   const Shape& w = a.in[1].shape;
   const int64_t filters = w[0] / plane_of(a.params.as<P>()).groups;
   const RefTensor T = sums(absolute(a.in));
-  return {product_bound(kPrecision, T, count(filters * w.elems_from(2)), a.in, sums)};
+  const double n = count(filters * w.elems_from(2));
+  return {rounded_result_bound(kResult, product_bound(kPrecision, T, n, a.in, sums), a.want[0])};
 }
 // db is a sum of dy, for which an implementation may have a format of its own.
-template <typename P, Precision kPrecision = Precision::fp32, Precision kOfBias = kPrecision>
+template <typename P, Precision kPrecision = Precision::fp32, Precision kOfBias = kPrecision,
+          Precision kResult = Precision::fp32>
 Bounds bounds_conv_bwd_weights(const BoundArgs& a) {
   const auto sums = [&](const Tensors& in) {
     return conv_bwd_weights<P>(a.params, in, a.context)[0];
@@ -188,7 +195,8 @@ Bounds bounds_conv_bwd_weights(const BoundArgs& a) {
   const Tensors T = conv_bwd_weights<P>(a.params, absolute(a.in), a.context);
   const Shape& dy = a.in[1].shape;
   const double n = count(dy[0] * dy.elems_from(2));
-  return {product_bound(kPrecision, T[0], n, a.in, sums), rounded_sum_bound(kOfBias, T[1], n)};
+  return {rounded_result_bound(kResult, product_bound(kPrecision, T[0], n, a.in, sums), a.want[0]),
+          rounded_sum_bound(kOfBias, T[1], n)};
 }
 
 template <typename P>
@@ -196,17 +204,23 @@ bool conv_keeps_integers(const Params& params) {
   return keeps_integers(plane_of(params.as<P>()).activation);
 }
 
-// An implementation of one of the three steps whose products are of another precision than fp32.
+// An implementation of one of the three steps whose products are of another precision than fp32. Whole numbers have
+// to stay exact unless the sums are rounded: these may take more than the 8 bits of bf16, or the 11 of fp16.
 enum class ConvStep { fwd, bwd_data, bwd_weights };
-template <typename P, Precision kPrecision, Precision kOfBias = kPrecision>
+template <typename P, Precision kPrecision, Precision kOfBias = kPrecision,
+          Precision kResult = Precision::fp32>
 ImplementationRule conv_products_in(ConvStep step, const char* implementation) {
+  constexpr bool kIsExact = kResult == Precision::fp32;
+  constexpr auto kAlways = kIsExact ? always : nullptr;
   switch (step) {
     case ConvStep::fwd:
-      return {implementation, bounds_conv_fwd<P, kPrecision>, conv_keeps_integers<P>};
-    case ConvStep::bwd_data: return {implementation, bounds_conv_bwd_data<P, kPrecision>, always};
+      return {implementation, bounds_conv_fwd<P, kPrecision, kResult>,
+              kIsExact ? conv_keeps_integers<P> : nullptr};
+    case ConvStep::bwd_data:
+      return {implementation, bounds_conv_bwd_data<P, kPrecision, kResult>, kAlways};
     case ConvStep::bwd_weights: break;
   }
-  return {implementation, bounds_conv_bwd_weights<P, kPrecision, kOfBias>, always};
+  return {implementation, bounds_conv_bwd_weights<P, kPrecision, kOfBias, kResult>, kAlways};
 }
 
 template <typename P>
@@ -222,8 +236,8 @@ std::vector<Rule> conv_rules(OpKind fwd, OpKind bwd_data, OpKind bwd_weights) {
         conv_products_in<P, Precision::bf16>(step, "mma_bf16"),
         conv_products_in<P, Precision::fp16>(step, "mma_fp16"),
         conv_products_in<P, Precision::tf32, Precision::fp32>(step, "cudnn_tf32"),
-        conv_products_in<P, Precision::bf16, Precision::fp32>(step, "cudnn_bf16"),
-        conv_products_in<P, Precision::fp16, Precision::fp32>(step, "cudnn_fp16")};
+        conv_products_in<P, Precision::bf16, Precision::fp32, Precision::bf16>(step, "cudnn_bf16"),
+        conv_products_in<P, Precision::fp16, Precision::fp32, Precision::fp16>(step, "cudnn_fp16")};
   }
   return rules;
 }

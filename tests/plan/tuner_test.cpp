@@ -369,7 +369,7 @@ class TunedSelection : public Tuning {
   static std::vector<int> asked() { return {support.asked, support.asked + 3}; }
 };
 
-// Asking may be dear: cuDNN compiles an engine when it is asked.
+// A library may take long to find out.
 TEST_F(TunedSelection, WhoIsKnownToBeTheQuickestIsAskedAlone) {
   support = {{}, {nullptr, nullptr, "has no time"}};
   const Selection first = select();

@@ -75,6 +75,16 @@ std::vector<double> product_bound(Precision precision, const RefTensor& T, doubl
   return bound;
 }
 
+std::vector<double> rounded_result_bound(Precision precision, std::vector<double> bound,
+                                         const RefTensor& products) {
+  const Rounding r = rounding_to(precision);
+  // Of a sum of up to |s| + bound; and u of what that changes, by the addition of the bias.
+  for (size_t i = 0; i < bound.size(); ++i) {
+    bound[i] += (1 + kU) * (r.relative * (std::abs(products.v[i]) + bound[i]) + r.absolute);
+  }
+  return bound;
+}
+
 std::vector<double> rounded_sum_bound(Precision precision, const RefTensor& T, double n) {
   const Rounding r = rounding_to(precision);
   std::vector<double> bound;

@@ -37,9 +37,7 @@ size_t bytes_of(Type type) {
     case Type::convolution_mode:
     case Type::heuristics_mode:
     case Type::numerical_note:
-    case Type::pointwise_mode:
     case Type::float32: return 4;
-    case Type::boolean: return 1;
     default: return 8;
   }
 }
@@ -47,10 +45,7 @@ size_t bytes_of(Type type) {
 Type type_of(Name name) {
   switch (name) {
     case Name::tensor_data_type:
-    case Name::pointwise_compute_type:
     case Name::convolution_compute_type: return Type::data_type;
-    case Name::tensor_is_virtual: return Type::boolean;
-    case Name::pointwise_mode: return Type::pointwise_mode;
     case Name::convolution_mode: return Type::convolution_mode;
     case Name::heuristics_mode: return Type::heuristics_mode;
     case Name::resample_compute_type: return Type::data_type;
@@ -107,9 +102,6 @@ std::vector<Name> needs_of(Kind kind) {
     case Kind::convolution_backward_filter:
       return {Name::filter_alpha, Name::filter_beta, Name::filter_convolution,
               Name::filter_x,     Name::filter_dw,   Name::filter_dy};
-    case Kind::pointwise: return {Name::pointwise_mode, Name::pointwise_compute_type};
-    case Kind::pointwise_operation:
-      return {Name::pointwise_descriptor, Name::pointwise_x, Name::pointwise_y};
     case Kind::operation_graph: return {Name::graph_handle, Name::graph_operations};
     case Kind::engine_heuristics: return {Name::heuristics_graph, Name::heuristics_mode};
     case Kind::execution_plan: return {Name::plan_handle, Name::plan_config};
@@ -136,7 +128,6 @@ int64_t product(const std::vector<int64_t>& extents, size_t from = 0) {
 struct Layout {
   std::vector<int64_t> extents, strides;
   int type = kDataFloat;
-  bool is_virtual = false;
 
   // Where each element lies, in the order of the extents.
   std::vector<int64_t> offsets() const {
@@ -166,9 +157,18 @@ struct TensorData {
     }
     return values;
   }
+  // Rounded to the type.
   void write(const std::vector<float>& values) const {
     const std::vector<int64_t> offsets = layout.offsets();
-    for (size_t i = 0; i < values.size(); ++i) static_cast<float*>(data)[offsets[i]] = values[i];
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (layout.type == kDataFloat) {
+        static_cast<float*>(data)[offsets[i]] = values[i];
+      } else {
+        static_cast<uint16_t*>(data)[offsets[i]] =
+            static_cast<uint16_t>(layout.type == kDataHalf ? cuda::emulation::to_fp16(values[i])
+                                                           : cuda::emulation::to_bf16(values[i]));
+      }
+    }
   }
 };
 
@@ -179,7 +179,7 @@ struct Problem {
   int64_t run;
   std::vector<int64_t> x, w, y;  // extents
   std::vector<int64_t> stride, dilation, pad;
-  TensorData tensors[3];  // x, w, y; of the result what is written to memory
+  TensorData tensors[3];  // x, w, y
   void* workspace;
   int64_t workspace_bytes;
 
@@ -187,19 +187,15 @@ struct Problem {
   bool is_data() const { return kind == Kind::convolution_backward_data; }
   bool is_grouped() const { return w[1] != x[1]; }
   size_t result() const { return is_forward() ? 2 : is_data() ? 0 : 1; }
-  const Layout& operand() const { return tensors[is_forward() ? 0 : 2].layout; }
-  bool is_16_bit() const { return operand().type != kDataFloat; }
+  bool is_16_bit() const { return tensors[0].layout.type != kDataFloat; }
 };
 
-// What the real library has no engine for: operands of 16 bits whose channels do not lie side by side in even
-// numbers, gradients of groups of those.
+// It has none for 16 bits whose channels do not lie side by side.
 bool has_no_engine(const Problem& p) {
-  if (!p.is_16_bit()) return false;
-  for (size_t i = 0; i < 3; ++i) {
-    const Layout& layout = p.tensors[i].layout;
-    if (layout.strides[1] != 1 || (i != p.result() && layout.extents[1] % 2 != 0)) return true;
+  for (const TensorData& tensor : p.tensors) {
+    if (p.is_16_bit() && tensor.layout.strides[1] != 1) return true;
   }
-  return p.is_grouped() && !p.is_forward();
+  return false;
 }
 
 // Counts the last axes of `extents` up; false where all came round.
@@ -270,7 +266,8 @@ void convolve(const Problem& p) {
       sums[at(result)] = static_cast<float>(sums[at(result)]) + own;
     }
   });
-  const double error = p.engine == kLessPrecise ? 1e-3 : 0.0;
+  const double less = p.is_16_bit() ? 0.1 : 1e-3;
+  const double error = p.engine == kLessPrecise ? less : 0.0;
   std::vector<float> rounded;
   for (size_t i = 0; i < sums.size(); ++i) {
     rounded.push_back(static_cast<float>((sums[i] + late[i]) * (1 + error)));
@@ -747,51 +744,21 @@ struct FakeCudnnApi {
     FakeCudnn& fake = *active;
     return {fake.values<int64_t>(tensor, Name::tensor_extents),
             fake.values<int64_t>(tensor, Name::tensor_strides),
-            fake.values<int>(tensor, Name::tensor_data_type).at(0),
-            !fake.values<uint8_t>(tensor, Name::tensor_is_virtual).empty()};
+            fake.values<int>(tensor, Name::tensor_data_type).at(0)};
   }
 
-  static std::vector<intptr_t> operations_of(const Object& graph) {
-    return active->values<intptr_t>(graph, Name::graph_operations);
-  }
-  // A convolution, perhaps with its result copied to another tensor.
   static Problem problem_of_graph(const Object& graph) {
-    const std::vector<intptr_t> operations = operations_of(graph);
-    Problem p = problem_of(active->objects_.at(operations.at(0)));
-    if (operations.size() == 2) {
-      const Object& copy = active->objects_.at(operations[1]);
-      p.tensors[p.result()].layout = layout_of(active->child(copy, Name::pointwise_y));
-    }
-    return p;
+    return problem_of(active->child(graph, Name::graph_operations));
   }
-  // Why the tensors that the operations of a graph hand on do not belong together; empty: they do. The real library
-  // has no engine for a product of 16 bits that is float32 in memory with nothing behind it.
+  // Why the operations of a graph, and their tensors, do not belong together; empty: they do.
   static std::string misfit_of_graph(const Object& graph) {
-    const std::vector<intptr_t> operations = operations_of(graph);
-    if (is_pooling_graph(graph)) return operations.size() == 1 ? "" : "something behind a pooling";
-    const Object& product = active->objects_.at(operations.at(0));
-    const Problem p = problem_of(product);
-    const Layout& made = p.tensors[p.result()].layout;
-    if (operations.size() > 2 || made.is_virtual != (operations.size() == 2)) {
-      return "a virtual tensor is what one operation hands to the next";
+    if (active->values<intptr_t>(graph, Name::graph_operations).size() != 1) {
+      return "a graph of several operations";
     }
-    if (p.is_16_bit() != made.is_virtual) return "a product of 16 bits without a copy behind it";
-    const Layout& a = p.tensors[p.result() == 0 ? 1 : 0].layout;
-    const Layout& b = p.tensors[p.result() == 2 ? 1 : 2].layout;
-    if (a.type != b.type || made.type != kDataFloat) return "tensors of different types";
-    if (operations.size() == 1) return "";
-    const Object& copy = active->objects_.at(operations[1]);
-    if (copy.kind != Kind::pointwise_operation) return "a second operation that is none by element";
-    const Name result = p.is_forward() ? Name::forward_y
-                        : p.is_data()  ? Name::data_dx
-                                       : Name::filter_dw;
-    const Layout written = layout_of(active->child(copy, Name::pointwise_y));
-    if (active->values<intptr_t>(copy, Name::pointwise_x) !=
-            active->values<intptr_t>(product, result) ||
-        written.extents != made.extents || written.type != kDataFloat || written.is_virtual ||
-        active->values<int>(active->child(copy, Name::pointwise_descriptor),
-                            Name::pointwise_mode) != std::vector<int>{kPointwiseIdentity}) {
-      return "what is copied is not the result";
+    if (is_pooling_graph(graph)) return "";
+    const Problem p = problem_of_graph(graph);
+    for (const TensorData& tensor : p.tensors) {
+      if (tensor.layout.type != p.tensors[0].layout.type) return "tensors of different types";
     }
     return "";
   }

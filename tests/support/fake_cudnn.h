@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cuDNN whose graphs are single convolutions, perhaps with a copy of the result behind, or single poolings, which
-// it computes on the host, in double, on memory of a fake device, of float32 or of 16 bits with channels last. Its
+// A cuDNN whose graphs are single convolutions or single poolings, which it computes on the host, in double, on
+// memory of a fake device, of float32 or of 16 bits with channels last, to which it rounds its results. Its
 // heuristics put engines in front that break a promise each: one rounds its inputs to TF32, one adds in another
 // order in every run, one is less precise, and one turns out not to fit; whoever takes a wrong one has wrong
 // results. What the library would not forgive is reported to the device:
 //   - no call with a handle or descriptor that was destroyed or never made
 //   - attributes are set before a descriptor is finalized and read behind, with the type that they have; an
 //     object is finalized with all that it needs
-//   - operations of a graph hand on virtual tensors, and nothing else is virtual
+//   - a graph has one operation, and the tensors of a convolution have one type
 //   - tensors are aligned as was promised; all of the workspace that a plan asked for is written
 //   - softmax is asked for with a descriptor that was set, and lies over no operand but dx over dy
 #pragma once
