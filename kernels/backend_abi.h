@@ -66,7 +66,7 @@ struct StepArgs {
 struct Stream;
 
 // One way to compute a step. Lists of these are ordered: the first that supports the arguments is
-// taken, and one of them accepts whatever the op's `infer` accepts.
+// taken, and one of them that fits every plan (fp32, deterministic) accepts whatever the op's `infer` accepts.
 struct Implementation {
   const char* name;  // the algorithm: "im2col_gemm"
   // Null where the arguments are supported, otherwise the reason of the refusal. Looks at shapes,

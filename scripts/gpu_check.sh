@@ -88,7 +88,8 @@ suite='Gpu/Implementations.*' shards=$(($(nproc) < 8 ? $(nproc) : 8))
 if [ $rehearses = yes ]; then suite='Gpu/Implementations.*/relu_*' shards=1; fi
 check suite 'in all|FAILED' bash -o pipefail -c '
   seq 0 $(($0 - 1)) | xargs -P $0 -I{} env GTEST_TOTAL_SHARDS=$0 GTEST_SHARD_INDEX={} "$@" |
-    awk "{ print } /^\[  PASSED/ { tests += \$4 } END { print tests \" tests passed in all\" }"' \
+    awk "{ print } /^\[  PASSED/ { tests += \$4 } /^\[  FAILED.* where/ { failed = failed \" \" \$4 }
+      END { print tests \" tests passed in all\" (failed == \"\" ? \"\" : \", FAILED\" failed) }"' \
   $shards "$tests" --gtest_filter="$suite"
 for one in LeNetHasTheCurveOfTheCpu ResNet20HasTheCurveOfTheCpu ReplayHasTheBitsOfTheWalk \
     LeNetAllocatesNothingIn1000Steps ResNet20AllocatesNothingIn1000Steps \

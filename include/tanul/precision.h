@@ -11,7 +11,9 @@ namespace tanul {
 // Convolutions and linear layers, forward and backward, round the factors of their products to this format
 // and add the products up in float32. Everything else is computed in float32, and all tensors (weights,
 // activations, gradients, optimizer state) are float32 in memory. With the unit roundoff u of the format
-// |sum' - sum| <= (2 u + u^2 + n 2^-24) sum |x_i y_i| over n products, to first order in 2^-24.
+// |sum' - sum| <= (2 u + u^2 + n 2^-24) sum |x_i y_i| over n products, to first order in 2^-24. Convolutions by
+// cuDNN in bf16 and fp16 (cudnn_bf16, cudnn_fp16) round the sum as well: u |sum| more, and in fp16 a sum from
+// 65520 on is infinite.
 //
 //        significand    u     largest   smallest normal
 //   fp32   24 bits    2^-24   3.4e38       1.2e-38

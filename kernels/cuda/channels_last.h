@@ -26,7 +26,8 @@ namespace tanul::cuda::channels_last {
 
 constexpr int kTileChannels = 64;
 constexpr int kTilePositions = 32;
-constexpr int kTilePitch = kTilePositions + 1;  // a column of the tile touches every bank
+constexpr int kTilePitch =
+    kTilePositions + 1;  // a column of the tile touches every bank, two rows of it half of them
 constexpr uint32_t kThreads = 256;
 
 // The two shapes, and how they are cut into tiles.

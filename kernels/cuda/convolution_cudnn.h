@@ -161,7 +161,7 @@ ConvolutionShape product_of(const StepArgs& args) {
 template <class Step, Precision kPrecision, bool kAnyOrder>
 const char* supports(const StepArgs& args) {
   CudnnOps* ops = planning_cudnn();
-  if (ops == nullptr) return "cuDNN was not found";
+  if (ops == nullptr) return kCudnnNotFound;
   const ConvolutionShape shape = product_of<Step, kPrecision, kAnyOrder>(args);
   if (!is_whole(shape)) return "y has fewer outputs than fit";
   return ops->convolutions.prepare(shape).why_not();

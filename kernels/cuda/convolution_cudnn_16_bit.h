@@ -60,7 +60,7 @@ struct Copies {
 template <class Step, class Format>
 const char* supports_16_bit(const StepArgs& args) {
   CudnnOps* ops = planning_cudnn();
-  if (ops == nullptr) return "cuDNN was not found";
+  if (ops == nullptr) return kCudnnNotFound;
   const ConvolutionShape shape = Step::shape(args, Format::kPrecision);
   if (!is_whole(shape)) return "y has fewer outputs than fit";
   return ops->convolutions.prepare(filled_up(shape)).why_not();

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entry points of cuDNN 9 that the backend calls, as one narrow table, like api.h for CUDA: the
-// graph API, whose descriptors are objects with typed attributes, and softmax, which that does not
-// have. The module fills it from libcudnn.so.9 where that is found, tests from a fake.
-// library_values.cpp compares what is below with the real headers. Functions return 0 or a status
-// of cuDNN.
+// The entry points of cuDNN 9 that the backend calls, as one narrow table, like api.h for CUDA: the graph API,
+// whose descriptors are objects with typed attributes, and softmax, which that does not have. The module fills
+// it from libcudnn.so.9 where that is found, tests from a fake. library_values.cpp compares the numbers, and
+// the functions of softmax, with the real headers. Functions return 0 or a status of cuDNN.
 #pragma once
 
 #include <cstddef>

@@ -17,8 +17,20 @@ constexpr size_t kMostRank = 8, kMostTensors = 16;
 
 }  // namespace
 
+const Preparation kGraphNotPrepared{"", "cudnnBackendExecute of a graph that was not prepared", 0};
+
 Cudnn::~Cudnn() {
   if (handle != nullptr) api.destroy(handle);
+}
+
+bool Cudnn::open(Preparation& preparation) {
+  if (handle != nullptr) return true;
+  const int status = api.create(&handle);
+  if (status == 0) return true;
+  // A driver or a GPU that this cuDNN does not know is no failure: there are own kernels.
+  std::string& reason = is_refusal(status) ? preparation.refusal : preparation.failure;
+  reason = text_of("cudnnCreate", status);
+  return false;
 }
 
 bool Cudnn::is_refusal(int status) {
@@ -40,7 +52,7 @@ void CudnnGraph::clear() {
 int CudnnGraph::launch(std::initializer_list<CudnnData> data, const StepArgs& args,
                        StreamHandle stream) const {
   if (plan_ == nullptr || data.size() > kMostTensors) {
-    keep_error("cudnnBackendExecute of a graph that was not prepared");
+    keep_error("%s", kGraphNotPrepared.failure.c_str());
     return kLibraryError;
   }
   const cudnn::Api& api = cudnn_.api;
@@ -88,7 +100,7 @@ bool CudnnGraphBuilder::refuse(std::string reason) {
   return false;
 }
 
-bool CudnnGraphBuilder::open() { return is_good(graph_.cudnn_.open(), "cudnnCreate"); }
+bool CudnnGraphBuilder::open() { return graph_.cudnn_.open(graph_.preparation_); }
 
 bool CudnnGraphBuilder::make(Kind kind, Descriptor& made) {
   if (!is_good(api_.create_descriptor(kind, &made), "cudnnBackendCreateDescriptor")) return false;
@@ -195,14 +207,15 @@ bool CudnnGraphBuilder::keeps_promises(Descriptor config, bool uses_tensor_cores
     return false;
   }
   has_any_order_ = false;
-  keeps = count <= kNoteCount;  // a note that is not known here may break them
+  keeps = count <= kNoteCount;  // otherwise there are some that were not read
   for (int64_t i = 0; keeps && i < count; ++i) {
     const int note = notes[i];
     const bool has_any_order = note == kNoteNondeterministic;
     const bool is_allowed =
         (note == kNoteTensorCore && uses_tensor_cores) || (has_any_order && wants_any_order_);
     has_any_order_ = has_any_order_ || has_any_order;
-    const bool breaks = note == kNoteTensorCore || note == kNoteDownConvertsInputs ||
+    const bool is_unknown = note >= kNoteCount;
+    const bool breaks = is_unknown || note == kNoteTensorCore || note == kNoteDownConvertsInputs ||
                         note == kNoteReducedPrecisionReduction || note == kNoteFft ||
                         note == kNoteNondeterministic || note == kNoteWinograd;
     keeps = is_allowed || !breaks;

@@ -25,8 +25,8 @@ struct Cudnn {
   Cudnn(const Cudnn&) = delete;
   Cudnn& operator=(const Cudnn&) = delete;
 
-  // A status of cuDNN.
-  int open() { return handle != nullptr ? 0 : api.create(&handle); }
+  // False: why it cannot be used is in the preparation.
+  bool open(Preparation& preparation);
   // "cudnnCreate: CUDNN_STATUS_NOT_INITIALIZED"
   std::string text_of(const char* call, int status) const {
     return std::string(call) + ": " + api.status_name(status);
@@ -116,6 +116,9 @@ class CudnnGraphBuilder {
   bool has_any_order_ = false;  // the engine looked at last
 };
 
+// What stands for a graph that was never prepared: a failure, see workspace_of.
+extern const Preparation kGraphNotPrepared;
+
 // The graphs of one op, by shape. A Shape is ordered and has
 //   bool build(CudnnGraphBuilder& builder) const   which ends with builder.plan()
 template <class Shape>
@@ -134,7 +137,10 @@ class CudnnGraphs {
     return graph.preparation();
   }
   // What was prepared.
-  const Preparation& find(const Shape& shape) const { return graph_of(shape).preparation(); }
+  const Preparation& find(const Shape& shape) const {
+    const auto found = graphs_.find(shape);
+    return found == graphs_.end() ? kGraphNotPrepared : found->second.preparation();
+  }
   int launch(const Shape& shape, std::initializer_list<CudnnData> data, const StepArgs& args,
              StreamHandle stream) const {
     return graph_of(shape).launch(data, args, stream);

@@ -409,7 +409,7 @@ __global__ void clear_kernel(const __grid_constant__ Problem problem,
   }
 }
 
-// One of Splits is only used where there are several.
+// Splits::as_they_end is for schedules of several splits (why_not_as_they_end).
 template <class Tile, class Part = Fragment<Tile>, Splits kSplits = Splits::in_order, class Problem>
 int launch_gemm(Stream* stream, const Problem& problem, const Schedule& schedule, void* workspace) {
   float* partials = static_cast<float*>(workspace);
@@ -520,7 +520,7 @@ struct ColumnMajor {
   }
 };
 
-// What becomes of a value at its place in the result.
+// What becomes of a value at its place in the result. An atomic addition takes what is below 2^-126 for 0.
 struct Put {
   __device__ static void one(float* to, float v) { *to = v; }
   __device__ static void four(float* to, float4 v) { store4(to, 0, v); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numbers of cublaslt_api.h and cudnn_api.h against the headers of the libraries, where those are
-// installed. Nothing here runs.
+// The numbers of cublaslt_api.h and cudnn_api.h, and the functions of softmax, against the headers of the
+// libraries, where those are installed. Nothing here runs.
 #include "kernels/cuda/cublaslt_api.h"
 #include "kernels/cuda/cudnn_api.h"
 

@@ -39,7 +39,7 @@ const Preparation& Softmaxes::prepare(const SoftmaxShape& shape) {
     if (status != 0) made.failure = cudnn_.text_of(call, status);
     return status == 0;
   };
-  if (!is_good(cudnn_.open(), "cudnnCreate")) return made;
+  if (!cudnn_.open(made)) return made;
   if (tensor.descriptor == nullptr &&
       !is_good(api.create_tensor(&tensor.descriptor), "cudnnCreateTensorDescriptor")) {
     return made;

@@ -51,7 +51,7 @@ class Softmaxes {
 
   Cudnn& cudnn_;
   std::map<SoftmaxShape, Tensor> tensors_;
-  const Tensor not_prepared_;
+  const Tensor not_prepared_{{"", "softmax by cuDNN of a tensor that was not prepared", 0}};
 };
 
 }  // namespace tanul::cuda

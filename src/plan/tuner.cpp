@@ -173,7 +173,9 @@ Tuner::Choice Tuner::choose(OpKind kind, const StepArgs& args, const Candidates&
   if (!choice || !can(choice->implementation)) {
     Times times;
     if (!measure(args, allowed, supporting, times)) return {supporting.front(), {}, {}};
-    times_[key_of(kind, args, allowed)] = std::move(times);
+    const std::string key = key_of(kind, args, allowed);
+    if (choice) replaced_.insert(key);
+    times_[key] = std::move(times);
     has_news_ = true;
     choice = recall(kind, args, allowed);
   }
@@ -276,8 +278,11 @@ void Tuner::save() noexcept {
   if (!has_news_ || path_.empty()) return;
   has_news_ = false;
   try {
-    // What another process wrote meanwhile stays: who comes later follows it.
+    // What another process wrote meanwhile stays, unless it was read and is not so any more: who comes later
+    // follows it.
     std::map<std::string, Times> all = read_times();
+    for (const std::string& key : replaced_) all.erase(key);
+    replaced_.clear();
     all.insert(times_.begin(), times_.end());
     std::string text = header() + "\n";
     for (const auto& [key, times] : all) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,6 +62,7 @@ class Tuner {
   const std::string path_;              // empty: none
   std::map<std::string, Times> times_;  // by kind, shapes, parameters and what the plan allows
   bool has_news_ = false;
+  std::set<std::string> replaced_;  // keys that were measured again
 };
 
 }  // namespace tanul

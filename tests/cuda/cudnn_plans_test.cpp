@@ -316,9 +316,10 @@ class Sketch {
     if (is_forward) set(made, static_cast<Name>(2001), kNormPhase, is_training ? 1 : 0);
     finish(made, parts);
   }
-  const cuda::Preparation& plan() {
+  // Why there is no engine, or what failed; empty: there is one.
+  std::string plan() {
     builder_.plan(operations_, false);
-    return graph_.preparation();
+    return graph_.preparation().failure + graph_.preparation().refusal;
   }
 
  private:
@@ -361,18 +362,19 @@ TEST_F(RealCudnn, HasNoEngineForGradientsFromPositions) {
     Sketch sketch(cudnn());
     sketch.maximum_gradient(
         {{1720, sketch.tensor(x)}, {1721, sketch.tensor(y)}, {1722, sketch.tensor(y, {}, type)}});
-    EXPECT_EQ(sketch.plan().failure + sketch.plan().refusal, kNoEngine) << type;
+    EXPECT_EQ(sketch.plan(), kNoEngine) << type;
   }
   Sketch sketch(cudnn());
   sketch.maximum_gradient({{1720, sketch.tensor(x)},
                            {1721, sketch.tensor(y)},
                            {1726, sketch.tensor(x)},
                            {1727, sketch.tensor(y)}});
-  EXPECT_EQ(sketch.plan().failure + sketch.plan().refusal, "");
+  EXPECT_EQ(sketch.plan(), "");
 }
 
-// In a graph of its own engines a reduction comes last.
+// None that is there without a driver: what it compiles for a GPU it does not tell before.
 TEST_F(RealCudnn, HasNoEngineForSoftmax) {
+  if (dlopen("libcuda.so.1", RTLD_LAZY) != nullptr) GTEST_SKIP() << "there is a driver";
   constexpr int kMul = 1, kDiv = 6, kSub = 9, kExp = 13, kLog = 15, kSum = 0, kMax = 3;
   struct Axis {
     std::vector<int64_t> x, row;
@@ -390,7 +392,7 @@ TEST_F(RealCudnn, HasNoEngineForSoftmax) {
     forward.pointwise(kExp, shifted, nullptr, e);
     forward.reduce(kSum, e, sum);
     forward.pointwise(kDiv, e, sum, y);
-    EXPECT_EQ(forward.plan().failure + forward.plan().refusal, kNoEngine) << axis.x[1];
+    EXPECT_EQ(forward.plan(), kNoEngine) << axis.x[1];
 
     Sketch logarithm(cudnn());
     const Descriptor lx = logarithm.tensor(axis.x), ly = logarithm.tensor(axis.x);
@@ -403,7 +405,7 @@ TEST_F(RealCudnn, HasNoEngineForSoftmax) {
     logarithm.reduce(kSum, le, lsum);
     logarithm.pointwise(kLog, lsum, nullptr, norm);
     logarithm.pointwise(kSub, lshifted, norm, ly);
-    EXPECT_EQ(logarithm.plan().failure + logarithm.plan().refusal, kNoEngine) << axis.x[1];
+    EXPECT_EQ(logarithm.plan(), kNoEngine) << axis.x[1];
 
     Sketch backward(cudnn());
     const Descriptor dy = backward.tensor(axis.x), kept = backward.tensor(axis.x);
@@ -413,7 +415,7 @@ TEST_F(RealCudnn, HasNoEngineForSoftmax) {
     backward.reduce(kSum, products, total);
     backward.pointwise(kSub, dy, total, rest);
     backward.pointwise(kMul, rest, kept, dx);
-    EXPECT_EQ(backward.plan().failure + backward.plan().refusal, kNoEngine) << axis.x[1];
+    EXPECT_EQ(backward.plan(), kNoEngine) << axis.x[1];
   }
 }
 
@@ -460,9 +462,9 @@ TEST_F(RealCudnn, NeedsTheDriverForBatchNorm) {
                  {2107, backward.tensor(c)},
                  {2108, backward.tensor(c)},
                  {2109, backward.tensor(x)}});
-  EXPECT_EQ(inference.plan().refusal, kNoEngine);
-  EXPECT_EQ(training.plan().refusal, has_driver ? "" : kNoEngine);
-  EXPECT_EQ(backward.plan().refusal, has_driver ? "" : kNoEngine);
+  EXPECT_EQ(inference.plan(), kNoEngine);
+  EXPECT_EQ(training.plan(), has_driver ? "" : kNoEngine);
+  EXPECT_EQ(backward.plan(), has_driver ? "" : kNoEngine);
 }
 
 }  // namespace

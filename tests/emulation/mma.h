@@ -52,8 +52,8 @@ struct MmaLane {
   float sums[4];
 };
 
-// sums += a b, elements taken from the lanes by a_of(lanes, row, k) and b_of(lanes, k, column). Most of what
-// tests of tensor cores do: no sanitizer looks at these indices, whose bounds stand here.
+// sums += a b, elements taken from the lanes by a_of(lanes, row, k) and b_of(lanes, k, column). Tests of
+// tensor cores spend most of their time here, so that no sanitizer looks at the indices, whose bounds are constants.
 template <int kDepth, typename A, typename B>
 __attribute__((no_sanitize("address", "undefined"))) void mma_of_warp(void* const* lanes,
                                                                       const A& a_of,

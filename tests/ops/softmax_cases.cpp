@@ -140,9 +140,10 @@ Bounds bwd_bounds_f32(const BoundArgs& args) {
               for (int64_t i = start; i < start + extent * step; i += step) {
                 const double factor = kIsLog ? std::exp(args.in[1][i]) : y[i];
                 const double units = kIsLog ? n + 10 + 2 * std::min(y[i], 1e6) : n + 3;
-                const double T = factor * sum + (kIsLog ? dy[i] : factor * dy[i]);
+                const double own = kIsLog ? dy[i] : 2 * factor * dy[i];
                 bound[static_cast<size_t>(i)] +=
-                    1.01 * kU * units * T + kSmallest * (n + sum);  // terms and e^y may underflow
+                    1.01 * kU * (units * factor * sum + own) +
+                    kSmallest * (n + sum);  // terms and e^y may underflow
               }
             });
   return {bound};

@@ -382,7 +382,8 @@ TEST_F(TunedSelection, WhoIsKnownToBeTheQuickestIsAskedAlone) {
   EXPECT_EQ(later.implementation, first.implementation);
   EXPECT_EQ(later.cost.workspace_bytes, 100);
   EXPECT_EQ(later.tuned, first.tuned);
-  EXPECT_EQ(later.refused, std::vector<std::string>{"third: could not run when this was timed"});
+  EXPECT_EQ(later.refused, std::vector<std::string>{
+                               "third: did not support this, or could not run, when it was timed"});
 }
 
 TEST_F(TunedSelection, WhoDoesNotSupportItAnyMoreIsNotTaken) {
@@ -394,6 +395,10 @@ TEST_F(TunedSelection, WhoDoesNotSupportItAnyMoreIsNotTaken) {
   EXPECT_STREQ(later.implementation->name, "first");
   EXPECT_GT(told.launches, 0);
   EXPECT_EQ(later.refused, std::vector<std::string>{"second: has no time"});
+  // which is kept, too
+  told.launches = 0;
+  EXPECT_EQ(select().implementation, later.implementation);
+  EXPECT_EQ(told.launches, 0);
   support.refusal[0] = support.refusal[2] = "has no time either";
   expect_error(Code::unsupported, "no implementation of relu_fwd fits; first: has no time either",
                [&] { select(); });

@@ -332,6 +332,7 @@ struct FakeCudnnApi {
   static int create(void** handle) {
     *handle = nullptr;
     if (!active->begin("cudnnCreate", true)) return kInternalError;
+    if (!active->options.takes_device) return kNotSupportedStatus;
     active->handles_[active->next_] = nullptr;
     *handle = reinterpret_cast<void*>(active->next_);
     active->next_ += 16;
@@ -459,8 +460,11 @@ struct FakeCudnnApi {
         int notes[] = {kNoteTensorCore, kNoteNondeterministic, kNoteWinograd, -1, -1};
         if (is_16_bit) notes[kLessPrecise] = kNoteReducedPrecisionReduction;
         if (is_16_bit) notes[kGood] = kNoteTensorCore;
-        *count = notes[object->engine] >= 0 && room > 0 ? 1 : 0;
-        if (*count == 1) *static_cast<int*>(values) = notes[object->engine];
+        std::vector<int> said;
+        if (is_16_bit && object->engine == kOtherBits) said = {kNoteTensorCore};
+        if (notes[object->engine] >= 0) said.push_back(notes[object->engine]);
+        *count = std::min(static_cast<int64_t>(said.size()), room);
+        std::copy_n(said.begin(), *count, static_cast<int*>(values));
         return 0;
       }
       case Name::plan_workspace_bytes:
@@ -483,7 +487,7 @@ struct FakeCudnnApi {
     const bool is_fallback =
         active->values<int>(heuristics, Name::heuristics_mode).at(0) == kHeuristicsFallback;
     std::vector<int> engines = {kRoundsInputs, kOtherBits, kLessPrecise, kDoesNotFit};
-    if (problem.is_16_bit()) engines = {kLessPrecise, kDoesNotFit};
+    if (problem.is_16_bit()) engines = {kOtherBits, kLessPrecise, kDoesNotFit};
     if (is_grouped) std::erase(engines, kOtherBits);
     if (is_fallback) engines = {kDoesNotFit};
     if (has_no_engine(problem)) engines.clear();

@@ -25,7 +25,8 @@
 namespace tanul::test {
 
 struct FakeCudnnOptions {
-  bool has_engines = true;  // any that keeps its promises?
+  bool has_engines = true;   // any that keeps its promises?
+  bool takes_device = true;  // cudnnCreate knows driver and GPU
 };
 
 class FakeCudnn {

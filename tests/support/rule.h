@@ -67,8 +67,8 @@ std::vector<double> sum_bound(const RefTensor& T, double n);
 std::vector<double> product_bound(Precision precision, const RefTensor& T, double n,
                                   const Tensors& in,
                                   const std::function<RefTensor(const Tensors&)>& product);
-// The same with `bound`, and then rounded to the format of `precision` itself, perhaps in front of the addition of a
-// bias: `products` are the exact sums of products.
+// `bound` of a sum that is then rounded to the format of `precision`, perhaps before a bias is added: `products` are
+// the exact sums of products.
 std::vector<double> rounded_result_bound(Precision precision, std::vector<double> bound,
                                          const RefTensor& products);
 // For sums of n rounded operands.
