@@ -92,7 +92,7 @@ class ImplementationSearch {
       std::optional<Tuner::Choice> known = options_.tuner->recall(node_.kind, args_, allowed_);
       if (known && supports(known->implementation)) {
         for (const Implementation* idle : known->idle) {
-          reason_of(idle) = "did not support this, or could not run, when it was timed";
+          if (supports(idle)) reason_of(idle) = "could not run when this was timed";
         }
         return *std::move(known);
       }

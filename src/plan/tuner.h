@@ -40,8 +40,8 @@ class Tuner {
   // Error{device}.
   Choice choose(OpKind kind, const StepArgs& args, const Candidates& allowed,
                 const Candidates& supporting);
-  // What choose() has said before, in this run or another one. So nobody has to be asked whether it supports
-  // `args`: a library may take long to find out.
+  // What choose() has said before, in this run or another one. So those that were slower need not be asked whether
+  // they support `args`: a library may take long to find out.
   std::optional<Choice> recall(OpKind kind, const StepArgs& args, const Candidates& allowed) const;
 
   // Writes what was measured since, where something was.
